@@ -1,0 +1,78 @@
+"""Strict text and byte encodings: each value has exactly one accepted form."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+_B64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+_LENGTH = struct.Struct(">I")
+_T = TypeVar("_T")
+
+
+def b64url(data: bytes) -> str:
+    """Encode as base64url without padding (RFC 4648, section 5; RFC 7515, appendix C)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def from_b64url(text: str, size: int | None = None) -> bytes:
+    """Decode canonical, unpadded base64url; ``size`` demands an exact number of bytes.
+
+    Raises ValueError for padding, other alphabets, stray bits in the last character, or another size.
+    """
+    if not _B64URL.match(text):
+        raise ValueError("not base64url")
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error as error:
+        raise ValueError("not base64url") from error
+    if b64url(data) != text:
+        raise ValueError("not canonical base64url")
+    if size is not None and len(data) != size:
+        raise ValueError("wrong size")
+    return data
+
+
+def strict_json(raw: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """Decode JSON that must be byte for byte what encoding its value gives.
+
+    That one rule refuses white space, duplicate and reordered keys, needless escapes and unusual numbers. The bytes that
+    get hashed and verified remain ``raw``: the second encoding is only compared. Raises ValueError.
+    """
+    try:
+        value = decoder.decode(raw)
+        canonical = msgspec.json.encode(value)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError("not the expected JSON") from error
+    if canonical != raw or not raw.isascii():
+        raise ValueError("not in canonical form")
+    return value
+
+
+def pack(parts: Sequence[bytes]) -> bytes:
+    """Join parts, each behind its length as 4 bytes, big-endian."""
+    return b"".join([piece for part in parts for piece in (_LENGTH.pack(len(part)), part)])
+
+
+def unpack(data: bytes, count: int) -> list[bytes]:
+    """Split what ``pack`` joined into exactly ``count`` parts; a length that lies costs nothing. Raises ValueError."""
+    parts = []
+    at = 0
+    for _ in range(count):
+        if len(data) - at < _LENGTH.size:
+            raise ValueError("too short")
+        (size,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        if size > len(data) - at:
+            raise ValueError("a length runs past the end")
+        parts.append(data[at : at + size])
+        at += size
+    if at != len(data):
+        raise ValueError("bytes left over")
+    return parts

@@ -1,0 +1,188 @@
+"""Every error that SecureChat raises on purpose, in one tree.
+
+A class's docstring is the sentence a person reads; ``{fields}`` in it are filled from the keyword arguments. ``hint`` is
+the next thing to try. No error ever carries plaintext, a private key, an invite or a passphrase. ::
+
+    SecureChatError
+    ├── LocalProtocolError      this side misused the protocol
+    ├── RemoteProtocolError     the other side broke the protocol
+    │   ├── FrameError              frames that do not parse
+    │   └── InvalidEnvelope         an envelope that was refused, and at which stage
+    │       └── Replayed                … because it was taken before
+    ├── KeyRefused              a key outside the import policy
+    ├── BadSignature            a signature that does not fit
+    ├── BadBundle               a key bundle that cannot be trusted
+    ├── BadName                 not a username
+    ├── BadAddress              not a broker's address
+    ├── EmptyMessage            nothing to send
+    ├── MessageTooLong          over a limit
+    ├── BrokerUnreachable       no connection
+    │   ├── NoBrokerFound           none is running on this machine
+    │   └── BrokerKeyMismatch       the broker does not hold the key of its address
+    ├── LoginRefused            the broker said no
+    │   ├── NameTaken               the name belongs to another key
+    │   ├── NotInvited              this address is not let in
+    │   └── VersionRefused          no protocol version in common
+    ├── UserAbsent              a recipient who is not connected
+    ├── NobodyHere              Everyone, and nobody is connected
+    ├── BrokerFailed            the broker cannot start or go on
+    └── TimeRanOut              an answer did not come in time
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class _Fields(dict[str, object]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+class SecureChatError(Exception):
+    """Something went wrong in SecureChat."""
+
+    hint: ClassVar[str] = ""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(fields)
+        self.fields = _Fields(fields)
+
+    def __str__(self) -> str:
+        sentence = inspect.cleandoc(type(self).__doc__ or type(self).__name__).split("\n\n", 1)[0]
+        return " ".join(sentence.split()).format_map(self.fields)
+
+    @property
+    def advice(self) -> str:
+        """The hint with its fields filled in; empty where there is none."""
+        return type(self).hint.format_map(self.fields)
+
+
+class LocalProtocolError(SecureChatError):
+    """This program used the protocol wrongly: {what}."""
+
+
+class RemoteProtocolError(SecureChatError):
+    """The other side broke the protocol: {what}."""
+
+
+class FrameError(RemoteProtocolError):
+    """The other side sent frames that do not parse: {what}."""
+
+
+class InvalidEnvelope(RemoteProtocolError):
+    """A message was refused because it is not authentic, not for you, or not intact.
+
+    One public sentence for every cause: what exactly failed is never told to the network. ``stage`` names the check, for
+    local eyes and for tests.
+    """
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(stage=stage)
+        self.stage = stage
+
+
+class Replayed(InvalidEnvelope):
+    """A message that was already taken was sent again.
+
+    ``proof`` is the delivery proof that was given for it then, so that a sender who missed it gets it once more.
+    """
+
+    def __init__(self, proof: bytes) -> None:
+        super().__init__("replay")
+        self.proof = proof
+
+
+class KeyRefused(SecureChatError):
+    """This key is not accepted: {why}."""
+
+    hint = "SecureChat uses RSA keys of exactly 2048 bits with the exponent 65537."
+
+
+class BadSignature(SecureChatError):
+    """A signature does not fit what it was said to sign."""
+
+
+class BadBundle(SecureChatError):
+    """The key bundle offered for {user} cannot be trusted: {why}."""
+
+
+class BadName(SecureChatError):
+    """'{name}' is not a username."""
+
+    hint = "Use 1 to 32 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit; 'everyone' is reserved."
+
+
+class BadAddress(SecureChatError):
+    """This is not a broker's address: {why}."""
+
+    hint = "It looks like securechat://HOST:PORT/KEY; the broker prints it when it starts."
+
+
+class EmptyMessage(SecureChatError):
+    """There is nothing to send."""
+
+
+class MessageTooLong(SecureChatError):
+    """The message has {size} bytes; {suite} messages hold at most {limit}."""
+
+    hint = "{advice}"
+
+
+class BrokerUnreachable(SecureChatError):
+    """The broker at {where} cannot be reached: {why}."""
+
+    hint = "Is it running? 'make broker' starts one on this machine."
+
+
+class NoBrokerFound(BrokerUnreachable):
+    """No broker was named, and none is running on this machine."""
+
+    hint = "Start one with 'make broker', or name one with --broker securechat://HOST:PORT/KEY."
+
+
+class BrokerKeyMismatch(BrokerUnreachable):
+    """The broker at {where} does not hold the key of its address; nothing was sent to it."""
+
+    hint = "Ask whoever runs the broker for its current securechat:// line, and compare it with yours."
+
+
+class LoginRefused(SecureChatError):
+    """The broker refused the login: {why}."""
+
+
+class NameTaken(LoginRefused):
+    """The name '{user}' is in use by somebody else."""
+
+    hint = "Choose another name, or wait until its holder has left."
+
+
+class NotInvited(LoginRefused):
+    """The broker at {where} does not let this address in."""
+
+    hint = "Whoever runs the broker can start it with --open."
+
+
+class VersionRefused(LoginRefused):
+    """The broker speaks another version of the protocol."""
+
+    hint = "Upgrade whichever of the two is older."
+
+
+class UserAbsent(SecureChatError):
+    """{users} not connected, so nothing was sent there."""
+
+    hint = "'securechat-cli users' shows who is here."
+
+
+class NobodyHere(UserAbsent):
+    """Nobody else is connected, so nothing was sent."""
+
+
+class BrokerFailed(SecureChatError):
+    """{why}"""
+
+
+class TimeRanOut(SecureChatError):
+    """{what} did not come within {seconds} seconds."""

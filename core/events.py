@@ -1,0 +1,135 @@
+"""What happened, as frozen values: everything a session tells whoever runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.bundle import Suite
+from core.content import Content
+from core.errors import LoginRefused
+from core.frames import Entry
+
+
+class Outcome(StrEnum):
+    """What became of one recipient's copy of a message, in the words shown to people and scripts."""
+
+    QUEUED = "queued"  # not yet sent
+    SENT = "sent"  # given to the broker, no answer yet
+    STORED = "stored"  # committed to the broker's disk
+    TAKEN = "taken"  # the broker says that the recipient's client has it
+    DELIVERED = "delivered"  # the recipient's client proved that it opened it
+    ABSENT = "absent"  # not connected
+    GONE = "gone"  # left before taking it
+    FULL = "full"  # reads too slowly; refused
+    UNTRUSTED = "untrusted"  # the key offered for them was not believed
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing better or worse will follow."""
+        return self not in (Outcome.QUEUED, Outcome.SENT, Outcome.STORED)
+
+    @property
+    def safe(self) -> bool:
+        """Whether the copy is on the broker's disk or with the recipient."""
+        return self in (Outcome.STORED, Outcome.TAKEN, Outcome.DELIVERED)
+
+
+class Trust(StrEnum):
+    """How a peer's identity key stands with this client."""
+
+    NEW = "new"  # seen for the first time, and pinned
+    PINNED = "pinned"  # the same as ever since
+    CHANGED = "changed"  # another one than before under this name
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that passed every check.
+
+    ``id`` has 16 bytes, ``kid`` 32; ``ts`` is the sender's clock in milliseconds since 1970. ``to`` names all recipients.
+    """
+
+    id: bytes
+    sender: str
+    kid: bytes
+    to: tuple[str, ...]
+    everyone: bool
+    ts: int
+    suite: Suite
+    trust: Trust
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The login succeeded; messages can be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker refused the login, for good."""
+
+    error: LoginRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is over; ``why`` says so in a person's words."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RosterChanged:
+    """Who came and who left. ``initial`` marks the roster as it was found at the login."""
+
+    joined: tuple[Entry, ...]
+    left: tuple[Entry, ...]
+    initial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A message for this user."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """Something arrived that failed a check; ``sender`` is only the broker's word."""
+
+    sender: str
+    mid: bytes
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKeyChanged:
+    """A name is now held by another identity key."""
+
+    user: str
+    old_kid: bytes
+    new_kid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """News of one recipient's copy of the submission ``id`` (16 bytes)."""
+
+    id: bytes
+    user: str
+    outcome: Outcome
+
+
+Event = (
+    Welcomed
+    | Refused
+    | Disconnected
+    | RosterChanged
+    | MessageReceived
+    | MessageRefused
+    | PeerKeyChanged
+    | Receipt
+)  # fmt: skip

@@ -1,0 +1,411 @@
+"""Frames: the one door between bytes from the network and typed values.
+
+A message of one frame is control: a verb byte and a body. A message of several frames carries mail: a head, ``common``, and
+what goes with it. Every reader is strict and raises FrameError; none looks into an envelope. docs/PROTOCOL.md has the table.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from enum import IntEnum, StrEnum
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from core.bundle import Kind, SignedBundle
+from core.errors import FrameError
+from core.limits import (
+    ACKS_MAX,
+    BUNDLE_MAX,
+    CONTROL_MAX,
+    COPY_ID_BYTES,
+    FRAME_MAX,
+    HASH_BYTES,
+    LOOKUP_MAX,
+    MID_BYTES,
+    NAME_MAX,
+    NONCE_BYTES,
+    RECIPIENTS_MAX,
+    RESULTS_MAX,
+    ROSTER_CHUNK,
+    RSA_BYTES,
+    SPKI_BYTES,
+)
+from core.names import is_name
+
+Frames = list[bytes]
+
+_Name = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
+_Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+_Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+_Spki = Annotated[bytes, Meta(min_length=SPKI_BYTES, max_length=SPKI_BYTES)]
+_Signature = Annotated[bytes, Meta(min_length=RSA_BYTES, max_length=RSA_BYTES)]
+_Mid = Annotated[bytes, Meta(min_length=MID_BYTES, max_length=MID_BYTES)]
+_T = TypeVar("_T")
+
+
+class Mode(StrEnum):
+    """What a connection is for: ``full`` is present and receives; ``send`` only sends, unseen, and asks what it needs."""
+
+    FULL = "full"
+    SEND = "send"
+
+
+class Status(IntEnum):
+    """What became of one recipient's copy of a message."""
+
+    STORED = 1  # committed to the broker's disk
+    TAKEN = 2  # taken over by the recipient's client
+    DELIVERED = 3  # opened there, with a proof
+    ABSENT = 16  # no such user is connected
+    FULL = 17  # the recipient reads too slowly
+    GONE = 18  # the recipient left before acknowledging it
+
+
+class Reason(StrEnum):
+    """Why the broker says no, in an ERROR."""
+
+    VERSION = "version"
+    NAME_TAKEN = "name-taken"
+    LOGIN_FAILED = "login-failed"
+    NOT_LOGGED_IN = "not-logged-in"
+    MALFORMED = "malformed"
+    BUSY = "busy"
+
+
+class Hello(Struct, frozen=True, forbid_unknown_fields=True):
+    """A client introduces itself. ``bundle`` is None only where nobody is to write to it (mode ``send``)."""
+
+    versions: Annotated[tuple[int, ...], Meta(min_length=1, max_length=16)]
+    mode: Mode
+    user: _Name
+    kind: Kind
+    ik: _Spki
+    bundle: SignedBundle | None
+    nonce: _Nonce
+
+
+class Challenge(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker's fresh nonce."""
+
+    nonce: _Nonce
+
+
+class Prove(Struct, frozen=True, forbid_unknown_fields=True):
+    """The login's signature."""
+
+    signature: _Signature
+
+
+class Entry(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One present user in a roster: name, kind and identity key id (32 bytes)."""
+
+    user: _Name
+    kind: Kind
+    kid: _Hash
+
+
+class Welcome(Struct, frozen=True, forbid_unknown_fields=True):
+    """The login succeeded. The roster follows in ROSTER frames where the mode is ``full``."""
+
+    version: int
+    connection: Annotated[str, Meta(max_length=64)]
+
+
+class Roster(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who joined and who left since the last one. ``full`` starts over; ``more`` announces another part of the same."""
+
+    full: bool
+    more: bool
+    joined: Annotated[tuple[Entry, ...], Meta(max_length=ROSTER_CHUNK)]
+    left: Annotated[tuple[_Name, ...], Meta(max_length=ROSTER_CHUNK)]
+
+
+class Users(Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for the whole roster once."""
+
+
+class Lookup(Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for bundles by name."""
+
+    users: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=LOOKUP_MAX)]
+
+
+class Found(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One answer of a LOOKUP; ``bundle`` is None for a user who cannot be written to now."""
+
+    user: _Name
+    bundle: SignedBundle | None
+
+
+class Bundles(Struct, frozen=True, forbid_unknown_fields=True):
+    """The answers to a LOOKUP, in its order."""
+
+    found: Annotated[tuple[Found, ...], Meta(min_length=1, max_length=LOOKUP_MAX)]
+
+
+class Ping(Struct, frozen=True, forbid_unknown_fields=True):
+    """Still here? Any traffic counts as an answer; PONG is one."""
+
+
+class Pong(Struct, frozen=True, forbid_unknown_fields=True):
+    """Still here."""
+
+
+class Bye(Struct, frozen=True, forbid_unknown_fields=True):
+    """This side is closing the connection."""
+
+
+class Error(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker says no. ``mid`` names the message it is about, if it is about one."""
+
+    reason: Reason
+    mid: _Mid | None = None
+
+
+Control = (
+    Hello | Challenge | Prove | Welcome | Roster | Users | Lookup | Bundles | Ping | Pong | Bye | Error
+)  # fmt: skip
+
+_VERBS: Final[dict[bytes, type[Control]]] = {
+    b"H": Hello,
+    b"C": Challenge,
+    b"P": Prove,
+    b"W": Welcome,
+    b"O": Roster,
+    b"U": Users,
+    b"L": Lookup,
+    b"B": Bundles,
+    b"I": Ping,
+    b"J": Pong,
+    b"Q": Bye,
+    b"E": Error,
+}
+_BYTE_OF: Final = {kind: verb for verb, kind in _VERBS.items()}
+_DECODERS: Final = {verb: msgspec.msgpack.Decoder(kind) for verb, kind in _VERBS.items()}
+_FROM_CLIENT: Final = frozenset(b"HPULIJQ")
+
+
+class Ack(Struct, frozen=True):
+    """Copies that the client has safe: (the broker's copy id, delivery proof or zeros), 8 and 32 bytes each."""
+
+    copies: tuple[tuple[bytes, bytes], ...]
+
+
+class Result(Struct, frozen=True):
+    """What became of one recipient's copy. ``place`` counts recipients from 0 in the order sent."""
+
+    mid: bytes
+    place: int
+    status: Status
+    proof: bytes | None = None
+
+
+class Results(Struct, frozen=True):
+    """Results, batched."""
+
+    results: tuple[Result, ...]
+
+
+class Send(Struct, frozen=True):
+    """A message for one recipient; ``common`` holds its wrap."""
+
+    mid: bytes
+    to: str
+    common: bytes
+
+
+class Fanout(Struct, frozen=True):
+    """One upload for many recipients: ``wraps`` in the order of ``to``."""
+
+    mid: bytes
+    to: tuple[str, ...]
+    common: bytes
+    wraps: tuple[bytes, ...]
+
+
+class Deliver(Struct, frozen=True):
+    """One copy on its way to a recipient; ``copy_id`` (8 bytes) is the broker's, ``sender`` its authenticated view."""
+
+    copy_id: bytes
+    mid: bytes
+    sender: str
+    common: bytes
+    wrap: bytes | None
+
+
+FromClient = Hello | Prove | Users | Lookup | Ping | Pong | Bye | Ack | Send | Fanout
+FromBroker = Challenge | Welcome | Roster | Bundles | Ping | Pong | Bye | Error | Results | Deliver
+
+ACK_SIZE: Final = COPY_ID_BYTES + HASH_BYTES
+NO_PROOF: Final = bytes(HASH_BYTES)
+_RESULT_HEAD: Final = struct.Struct(">16sHB")
+_SEND_HEAD: Final = 1 + MID_BYTES
+_DELIVER_HEAD: Final = 1 + COPY_ID_BYTES + MID_BYTES
+
+
+def control(message: Control) -> Frames:
+    """The frames of a control message."""
+    return [_BYTE_OF[type(message)] + msgspec.msgpack.encode(message)]
+
+
+def ack(copies: Sequence[tuple[bytes, bytes]]) -> Frames:
+    """The frames of an ACK for (copy id, proof) pairs."""
+    return [b"A" + b"".join([copy_id + proof for copy_id, proof in copies])]
+
+
+def results(items: Sequence[Result]) -> Frames:
+    """The frames of a batch of results."""
+    return [b"R" + b"".join([result_item(i.mid, i.place, i.status, i.proof) for i in items])]
+
+
+def result_item(mid: bytes, place: int, status: Status, proof: bytes | None = None) -> bytes:
+    """One entry of a RESULT: mid, place as 2 bytes, status as 1, and the proof where the status is DELIVERED."""
+    return _RESULT_HEAD.pack(mid, place, status) + (proof or b"")
+
+
+def send(mid: bytes, to: str, common: bytes) -> Frames:
+    """The frames of a message for one recipient."""
+    return [b"S" + mid + to.encode("ascii"), common]
+
+
+def fanout(mid: bytes, to: Sequence[str], common: bytes, wraps: Sequence[bytes]) -> Frames:
+    """The frames of one upload for many recipients."""
+    return [b"F" + mid, common, ",".join(to).encode("ascii"), *wraps]
+
+
+def deliver(copy_id: bytes, mid: bytes, sender: str, common: bytes, wrap: bytes | None) -> Frames:
+    """The frames of one copy on its way to a recipient."""
+    head = b"D" + copy_id + mid + sender.encode("ascii")
+    return [head, common] if wrap is None else [head, common, wrap]
+
+
+def read_from_client(frames: Sequence[bytes]) -> FromClient:
+    """Read what a client may say to a broker; raises FrameError."""
+    _check_counts(frames, 3 + RECIPIENTS_MAX)
+    head, verb = frames[0], frames[0][:1]
+    if len(frames) > 1:
+        if verb == b"S" and len(frames) == 2:
+            return Send(head[1:_SEND_HEAD], _name(head[_SEND_HEAD:]), frames[1])
+        if verb == b"F":
+            return _read_fanout(frames)
+        raise FrameError(what="mail of an unknown kind or with a wrong number of frames")
+    if verb == b"A":
+        return Ack(tuple(ack_items(head)))
+    if head[0] not in _FROM_CLIENT or len(head) > CONTROL_MAX:
+        raise FrameError(what="a client does not say this")
+    message = _read_control(head)
+    if isinstance(message, Hello):
+        _check_name(message.user)
+        if message.bundle is not None:
+            _check_bundle(message.bundle)
+    elif isinstance(message, Lookup):
+        for user in message.users:
+            _check_name(user)
+    return message  # type: ignore[return-value]  # _FROM_CLIENT says which
+
+
+def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
+    """Read what a broker may say to a client; raises FrameError."""
+    _check_counts(frames, 3)
+    head, verb = frames[0], frames[0][:1]
+    if len(frames) > 1:
+        if verb != b"D":
+            raise FrameError(what="mail of an unknown kind")
+        if len(head) <= _DELIVER_HEAD:
+            raise FrameError(what="a head that is too short")
+        copy_id, mid = head[1 : 1 + COPY_ID_BYTES], head[1 + COPY_ID_BYTES : _DELIVER_HEAD]
+        return Deliver(copy_id, mid, _name(head[_DELIVER_HEAD:]), frames[1], frames[2] if len(frames) == 3 else None)
+    if verb == b"R":
+        return Results(tuple(_result_items(head)))
+    if verb in _VERBS and head[0] in b"HPULA":
+        raise FrameError(what="a broker does not say this")
+    message = _read_control(head)
+    if isinstance(message, Roster):
+        for user in (*(entry.user for entry in message.joined), *message.left):
+            _check_name(user)
+    elif isinstance(message, Bundles):
+        for found in message.found:
+            _check_name(found.user)
+            if found.bundle is not None:
+                _check_bundle(found.bundle)
+    return message  # type: ignore[return-value]  # the verbs of clients were refused above
+
+
+def ack_items(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The (copy id, proof) pairs of an ACK; raises FrameError unless they are whole and at most 512."""
+    count, rest = divmod(len(head) - 1, ACK_SIZE)
+    if rest or not 1 <= count <= ACKS_MAX:
+        raise FrameError(what="acknowledgements of a wrong size")
+    for at in range(1, len(head), ACK_SIZE):
+        yield head[at : at + COPY_ID_BYTES], head[at + COPY_ID_BYTES : at + ACK_SIZE]
+
+
+def _result_items(head: bytes) -> Iterator[Result]:
+    at = 1
+    for _ in range(RESULTS_MAX):
+        if len(head) - at < _RESULT_HEAD.size:
+            break
+        mid, place, number = _RESULT_HEAD.unpack_from(head, at)
+        at += _RESULT_HEAD.size
+        try:
+            status = Status(number)
+        except ValueError:
+            raise FrameError(what="a result of an unknown kind") from None
+        proof = None
+        if status is Status.DELIVERED:
+            proof = head[at : at + HASH_BYTES]
+            at += HASH_BYTES
+        yield Result(mid, place, status, proof)
+    if at != len(head) or at == 1:
+        raise FrameError(what="results of a wrong size")
+
+
+def _read_fanout(frames: Sequence[bytes]) -> Fanout:
+    if len(frames) < 4 or len(frames[0]) != _SEND_HEAD:
+        raise FrameError(what="a fan-out that is cut short")
+    names = frames[2].split(b",", RECIPIENTS_MAX)
+    wraps = tuple(frames[3:])
+    if len(names) != len(wraps) or len(set(names)) != len(names):
+        raise FrameError(what="a fan-out whose names and wraps do not match")
+    return Fanout(frames[0][1:], tuple(map(_name, names)), frames[1], wraps)
+
+
+def _read_control(head: bytes) -> Control:
+    decoder = _DECODERS.get(head[:1])
+    if decoder is None:
+        raise FrameError(what="an unknown verb")
+    try:
+        return decoder.decode(memoryview(head)[1:])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise FrameError(what="a body that does not parse") from None
+
+
+def _check_counts(frames: Sequence[bytes], most: int) -> None:
+    if not 1 <= len(frames) <= most:
+        raise FrameError(what="a wrong number of frames")
+    if not frames[0]:
+        raise FrameError(what="an empty head")
+    if max(map(len, frames)) > FRAME_MAX:
+        raise FrameError(what="a frame over the limit")
+
+
+def _check_name(user: str) -> None:
+    if not is_name(user):
+        raise FrameError(what="a name that is none")
+
+
+def _check_bundle(bundle: SignedBundle) -> None:
+    if len(bundle.body) > BUNDLE_MAX or len(bundle.signature) != RSA_BYTES:
+        raise FrameError(what="a bundle of a wrong size")
+
+
+def _name(raw: bytes) -> str:
+    try:
+        user = raw.decode("ascii")
+    except UnicodeDecodeError:
+        raise FrameError(what="a name that is none") from None
+    _check_name(user)
+    return user

@@ -1,0 +1,39 @@
+"""Who this client is: its keys, its name, and the counters that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.bundle import Kind, SignedBundle, sign_bundle
+from core.names import check_name
+from core.rsa import OpeningKey, SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One user's keys as one client session holds them.
+
+    ``opening`` and ``bundle`` are None for an identity that only sends: nobody can write to it. ``sid`` (16 random bytes)
+    names the space in which this identity counts its messages.
+    """
+
+    user: str
+    kind: Kind
+    signing: SigningKey
+    opening: OpeningKey | None
+    bundle: SignedBundle | None
+    sid: bytes
+
+    @property
+    def kid(self) -> bytes:
+        """The identity key's id; 32 bytes."""
+        return self.signing.public.kid
+
+
+def guest_identity(user: str, signing: SigningKey, opening: OpeningKey | None, *, sid: bytes, now: float) -> Identity:
+    """An identity that lives in memory for one client session. Raises BadName."""
+    check_name(user)
+    bundle = None
+    if opening is not None:
+        bundle = sign_bundle(user, Kind.GUEST, signing, opening.public, seq=1, now=now)
+    return Identity(user, Kind.GUEST, signing, opening, bundle, sid)

@@ -1,0 +1,174 @@
+"""Messages on their way out: waiting for bundles, sealed, sent, and answered recipient by recipient."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from core import frames
+from core.bundle import Bundle, Suite
+from core.clock import Instant
+from core.content import Text
+from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, seal
+from core.errors import BadBundle
+from core.events import Event, Outcome, Receipt
+from core.frames import Bundles, Frames, Lookup, Result, Status
+from core.identity import Identity
+from core.limits import LOOKUP_MAX
+from core.peers import Peers
+
+_OUTCOMES = {
+    Status.STORED: Outcome.STORED,
+    Status.TAKEN: Outcome.TAKEN,
+    Status.DELIVERED: Outcome.DELIVERED,
+    Status.ABSENT: Outcome.ABSENT,
+    Status.FULL: Outcome.FULL,
+    Status.GONE: Outcome.GONE,
+}
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
+
+    id: bytes
+    mid: bytes
+    content: Text
+    suite: Suite
+    everyone: bool
+    waiting: set[str]
+    numbers: dict[str, int] = field(default_factory=dict)
+    bundles: dict[str, Bundle] = field(default_factory=dict)
+    sealed: Sealed | None = None
+
+
+class Sending:
+    """The way out. It asks for the bundles it lacks, seals when it has them, and keeps what was not answered.
+
+    After a reconnect everything unanswered goes out again under the same mid and counters, sealed anew where a
+    recipient's key is another one by now; recipients drop what they already have.
+    """
+
+    def __init__(self, me: Identity, peers: Peers, broker_key: bytes, random: Callable[[int], bytes]) -> None:
+        self._me = me
+        self._peers = peers
+        self._broker_key = broker_key
+        self._random = random
+        self._queue: list[_Outgoing] = []
+        self._sent: dict[bytes, _Outgoing] = {}
+        self._asked: set[str] = set()
+        self._counters: dict[str, int] = {}
+
+    def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
+        """Queue one envelope for ``to``."""
+        self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
+
+    def reconnected(self) -> None:
+        """Begin again on a new connection."""
+        self._asked.clear()
+        self._peers.forget_bundles()
+        self._queue[:0] = self._sent.values()
+        self._sent.clear()
+
+    def pump(self, now: Instant) -> tuple[list[Frames], list[Event]]:
+        """Send whatever can be sent now, and ask for what is missing."""
+        out: list[Frames] = []
+        events: list[Event] = []
+        missing: dict[str, None] = {}
+        held: list[_Outgoing] = []
+        for item in self._queue:
+            lacking = [user for user in sorted(item.waiting) if self._peers.bundle(user, now.ms) is None]
+            missing.update(dict.fromkeys(lacking))
+            if lacking:
+                held.append(item)
+            elif item.waiting:
+                out.append(self._dispatch(item, now))
+                events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
+        self._queue = held
+        ask = [user for user in missing if user not in self._asked]
+        self._asked.update(ask)
+        out += [frames.control(Lookup(tuple(ask[at : at + LOOKUP_MAX]))) for at in range(0, len(ask), LOOKUP_MAX)]
+        return out, events
+
+    def found(self, answer: Bundles, now: Instant) -> list[Event]:
+        """Take the answers to a LOOKUP; whoever has no bundle to trust is struck from the messages that wait for it."""
+        events: list[Event] = []
+        for found in answer.found:
+            if found.user not in self._asked:
+                continue  # not an answer to anything that was asked
+            self._asked.discard(found.user)
+            outcome = Outcome.ABSENT
+            if found.bundle is not None:
+                try:
+                    events += self._peers.learn(found.user, found.bundle, now.ms)
+                    continue
+                except BadBundle:
+                    outcome = Outcome.UNTRUSTED
+            for item in self._queue:
+                if found.user in item.waiting:
+                    item.waiting.discard(found.user)
+                    events.append(Receipt(item.id, found.user, outcome))
+        return events
+
+    def answered(self, result: Result) -> list[Event]:
+        """Take one RESULT. One about nothing that waits is ignored: it may be late, and it can do no harm."""
+        item = self._sent.get(result.mid)
+        if item is None or item.sealed is None or result.place >= len(item.sealed.recipients):
+            return []
+        user = item.sealed.recipients[result.place]
+        if user not in item.waiting:
+            return []
+        outcome = _OUTCOMES[result.status]
+        if outcome is Outcome.DELIVERED and not self._proven(item, user, result.proof or b""):
+            outcome = Outcome.TAKEN  # the broker's word alone
+        if outcome in (Outcome.GONE, Outcome.ABSENT):
+            self._peers.forget_bundles([user])
+        if outcome.final:
+            item.waiting.discard(user)
+            if not item.waiting:
+                del self._sent[result.mid]
+        return [Receipt(item.id, user, outcome)]
+
+    def _proven(self, item: _Outgoing, user: str, proof: bytes) -> bool:
+        secret = item.sealed.secret if item.sealed else b""
+        return hmac.compare_digest(proof, delivery_proof(secret, item.mid, item.bundles[user].ik.kid))
+
+    def _dispatch(self, item: _Outgoing, now: Instant) -> Frames:
+        bundles = {user: bundle for user in item.waiting if (bundle := self._peers.bundle(user, now.ms))}
+        if item.sealed is None or not self._still_fits(item, bundles):
+            item.sealed = self._seal(item, bundles, now)
+            item.bundles = bundles
+        self._sent[item.mid] = item
+        if len(item.sealed.recipients) == 1:
+            return frames.send(item.mid, item.sealed.recipients[0], item.sealed.common_direct())
+        return frames.fanout(item.mid, item.sealed.recipients, item.sealed.common(), item.sealed.wraps)
+
+    @staticmethod
+    def _still_fits(item: _Outgoing, bundles: dict[str, Bundle]) -> bool:
+        def keys(of: dict[str, Bundle]) -> dict[str, bytes]:
+            return {user: bundle.ek.kid + bundle.ik.kid for user, bundle in of.items()}
+
+        return keys(item.bundles) == keys(bundles)
+
+    def _seal(self, item: _Outgoing, bundles: dict[str, Bundle], now: Instant) -> Sealed:
+        for user in sorted(bundles):
+            if user not in item.numbers:
+                item.numbers[user] = self._counters[user] = self._counters.get(user, 0) + 1
+        if item.everyone:
+            cid = everyone_cid(self._broker_key)
+        else:
+            (only,) = bundles.values()
+            cid = direct_cid(self._me.kid, only.ik.kid)
+        return seal(
+            item.content,
+            suite=item.suite,
+            sender=self._me.user,
+            signing=self._me.signing,
+            sid=self._me.sid,
+            mid=item.mid,
+            cid=cid,
+            to=[To(user, bundle.ek, item.numbers[user]) for user, bundle in bundles.items()],
+            now_ms=now.ms,
+            random=self._random,
+        )

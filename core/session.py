@@ -1,0 +1,285 @@
+"""The client's side of the protocol as a state machine: frames and commands in, frames and events out.
+
+It never waits, opens or prints anything; whoever runs it moves the frames and says what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final
+
+from core import frames
+from core.bundle import Suite
+from core.clock import Instant
+from core.content import Text, encode_content
+from core.encoding import b64url
+from core.envelope import check_length
+from core.errors import (
+    InvalidEnvelope,
+    LocalProtocolError,
+    LoginRefused,
+    NameTaken,
+    RemoteProtocolError,
+    Replayed,
+    VersionRefused,
+)
+from core.events import Disconnected, Event, Message, MessageReceived, MessageRefused, Outcome, Receipt, Refused, Welcomed
+from core.frames import (
+    Bundles,
+    Bye,
+    Challenge,
+    Deliver,
+    Error,
+    Frames,
+    FromBroker,
+    Hello,
+    Mode,
+    Ping,
+    Pong,
+    Prove,
+    Reason,
+    Results,
+    Roster,
+    Users,
+    Welcome,
+)
+from core.identity import Identity
+from core.limits import (
+    ACKS_MAX,
+    HEARTBEAT,
+    MID_BYTES,
+    NONCE_BYTES,
+    PROTOCOL_VERSION,
+    RECIPIENTS_MAX,
+    REPLAY_MEMORY_MS,
+    SILENCE_MAX,
+)
+from core.login import LoginContext, prove
+from core.opening import Delivery, Recipient, open_envelope
+from core.peers import Peers
+from core.sending import Sending
+
+
+class State(StrEnum):
+    """Where the connection stands."""
+
+    OFFLINE = "offline"
+    GREETED = "greeted"
+    PROVING = "proving"
+    READY = "ready"
+    REFUSED = "refused"
+
+
+# What the broker may say in each state, and where that leads. An absent cell is a breach of protocol.
+TRANSITIONS: Final[dict[State, dict[type[FromBroker], State]]] = {
+    State.OFFLINE: {},
+    State.GREETED: {Challenge: State.PROVING, Error: State.REFUSED, Bye: State.OFFLINE},
+    State.PROVING: {Welcome: State.READY, Error: State.REFUSED, Bye: State.OFFLINE},
+    State.READY: {
+        Roster: State.READY,
+        Bundles: State.READY,
+        Deliver: State.READY,
+        Results: State.READY,
+        Ping: State.READY,
+        Pong: State.READY,
+        Error: State.OFFLINE,
+        Bye: State.OFFLINE,
+    },
+    State.REFUSED: {},
+}
+
+
+class Session:
+    """One identity's session with one broker, over as many connections as it takes.
+
+    ``broker_key`` is the broker's CURVE public key (32 bytes), ``random`` gives that many random bytes.
+    """
+
+    def __init__(self, me: Identity, mode: Mode, broker_key: bytes, *, random: Callable[[int], bytes]) -> None:
+        if mode is Mode.FULL and me.bundle is None:
+            raise LocalProtocolError(what="a session that receives needs an encryption key")
+        self.me: Final = me
+        self.mode: Final = mode
+        self.state = State.OFFLINE
+        self.peers: Final = Peers()
+        self._broker_key = broker_key
+        self._random = random
+        self._sending = Sending(me, self.peers, broker_key, random)
+        self._out: list[Frames] = []
+        self._acks: list[tuple[bytes, bytes]] = []
+        self._seen: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
+        self._client_key = b""
+        self._nonce = b""
+        self._heard = self._spoke = 0.0
+        keys = {b64url(me.opening.public.kid): me.opening} if me.opening else {}
+        self._recipient = Recipient(me.user, me.kid, keys, broker_key, self._taken_before)
+
+    # Commands
+
+    def connect(self, client_key: bytes, now: Instant) -> None:
+        """Begin a login on a new connection whose CURVE public key (32 bytes) is ``client_key``."""
+        if self.state is not State.OFFLINE:
+            raise LocalProtocolError(what="a login was begun twice")
+        self.state = State.GREETED
+        self._client_key, self._nonce = client_key, self._random(NONCE_BYTES)
+        self._heard = now.mono
+        self._out.clear()
+        self._acks.clear()
+        self._say(
+            Hello(
+                versions=(PROTOCOL_VERSION,),
+                mode=self.mode,
+                user=self.me.user,
+                kind=self.me.kind,
+                ik=self.me.signing.public.spki,
+                bundle=self.me.bundle,
+                nonce=self._nonce,
+            )
+        )
+
+    def lost(self) -> None:
+        """The connection is gone; what was not answered waits for the next one."""
+        if self.state is not State.REFUSED:
+            self.state = State.OFFLINE
+
+    def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
+        """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
+
+        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong.
+        """
+        content = Text(text)
+        check_length(encode_content(content), suite)
+        step = RECIPIENTS_MAX if everyone else 1
+        for at in range(0, len(to), step):
+            mid = id_ if at == 0 else self._random(MID_BYTES)
+            self._sending.add(id_, mid, content, suite, to[at : at + step], everyone=everyone)
+        return [*(Receipt(id_, user, Outcome.QUEUED) for user in to), *self._pump(now)]
+
+    def ask_users(self) -> None:
+        """Ask for the whole roster once; it arrives as RosterChanged."""
+        self._say(Users())
+
+    def say_bye(self) -> None:
+        """Tell the broker that this connection is closing."""
+        if self.state in (State.PROVING, State.READY):
+            self._say(Bye())
+
+    def tick(self, now: Instant) -> list[Event]:
+        """Keep the heartbeat; call it about once a second. A broker that is silent for too long is given up."""
+        if self.state in (State.OFFLINE, State.REFUSED):
+            return []
+        if now.mono - self._heard > SILENCE_MAX:
+            self.lost()
+            return [Disconnected("the broker does not answer")]
+        if self.state is State.READY and now.mono - self._spoke >= HEARTBEAT:
+            self._spoke = now.mono
+            self._say(Ping())
+        return []
+
+    def outgoing(self) -> list[Frames]:
+        """Take what is to be sent, acknowledgements last: call it when the input has run dry."""
+        while self._acks:
+            self._out.append(frames.ack(self._acks[:ACKS_MAX]))
+            del self._acks[:ACKS_MAX]
+        out, self._out = self._out, []
+        return out
+
+    # Input
+
+    def receive(self, raw: Sequence[bytes], now: Instant) -> list[Event]:
+        """Take one message from the broker; raises RemoteProtocolError if it may not say that, or not now."""
+        message = frames.read_from_broker(raw)
+        following = TRANSITIONS[self.state].get(type(message))
+        if following is None:
+            raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
+        before, self.state = self.state, following
+        self._heard = now.mono
+        match message:
+            case Challenge(nonce):
+                self._prove(nonce)
+            case Welcome():
+                self._sending.reconnected()
+                return [Welcomed(), *self._pump(now)]
+            case Roster():
+                return self.peers.roster(message)
+            case Bundles():
+                return [*self._sending.found(message, now), *self._pump(now)]
+            case Deliver():
+                return self._open(message, now)
+            case Results(items):
+                return [event for item in items for event in self._sending.answered(item)]
+            case Ping():
+                self._say(Pong())
+            case Error(reason):
+                return self._refused(reason, before)
+            case Bye():
+                return [Disconnected("the broker has closed the connection")]
+            case Pong():
+                pass
+        return []
+
+    def _prove(self, broker_nonce: bytes) -> None:
+        context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
+        self._say(Prove(prove(self.me.signing, context)))
+
+    def _refused(self, reason: Reason, before: State) -> list[Event]:
+        if before is State.READY or reason is Reason.BUSY:
+            self.state = State.OFFLINE  # nothing to do with this identity: the next connection may fare better
+            return [Disconnected(f"the broker said '{reason.value}'")]
+        if reason is Reason.NAME_TAKEN:
+            return [Refused(NameTaken(user=self.me.user))]
+        if reason is Reason.VERSION:
+            return [Refused(VersionRefused())]
+        return [Refused(LoginRefused(why=reason.value))]
+
+    def _open(self, message: Deliver, now: Instant) -> list[Event]:
+        delivery = Delivery(message.mid, message.sender, message.common, message.wrap)
+        try:
+            opened = open_envelope(delivery, self._recipient, now.ms)
+        except Replayed as again:
+            self._acks.append((message.copy_id, again.proof))
+            return []
+        except InvalidEnvelope as error:
+            # Acknowledged without a proof: it would fail the same way each time it came.
+            self._acks.append((message.copy_id, frames.NO_PROOF))
+            return [MessageRefused(message.sender, message.mid, error.stage)]
+        kid = opened.sender_key.kid
+        trust = self.peers.trust_of(opened.sender, kid)
+        news = self.peers.meet(opened.sender, kid)
+        self._remember(kid, opened.mid, opened.proof, now)
+        self._acks.append((message.copy_id, opened.proof))
+        received = Message(
+            id=opened.mid,
+            sender=opened.sender,
+            kid=kid,
+            to=opened.to,
+            everyone=opened.everyone,
+            ts=opened.ts,
+            suite=opened.suite,
+            trust=trust,
+            content=opened.content,
+        )
+        return [*news, MessageReceived(received)]
+
+    def _taken_before(self, kid: bytes, mid: bytes) -> bytes | None:
+        known = self._seen.get((kid, mid))
+        return known[0] if known else None
+
+    def _remember(self, kid: bytes, mid: bytes, proof: bytes, now: Instant) -> None:
+        self._seen[kid, mid] = (proof, now.ms)
+        oldest = next(iter(self._seen))
+        if self._seen[oldest][1] < now.ms - REPLAY_MEMORY_MS:
+            del self._seen[oldest]  # one in, at most one out: never a long pause
+
+    def _pump(self, now: Instant) -> list[Event]:
+        if self.state is not State.READY:
+            return []
+        out, events = self._sending.pump(now)
+        self._out += out
+        if out:
+            self._spoke = now.mono
+        return events
+
+    def _say(self, message: frames.Control) -> None:
+        self._out.append(frames.control(message))
