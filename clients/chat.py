@@ -1,0 +1,312 @@
+"""ChatClient: the one API under the command line, the page, and bots.
+
+with ChatClient("bob", address) as client:
+for event in client.events():
+if isinstance(event, MessageReceived):
+client.send("got it", [event.message.sender])
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Final
+
+from clients.timeline import Line, Timeline
+from clients.transport import Transport, instant
+from core.address import BrokerAddress
+from core.bundle import Kind, Suite
+from core.content import Text, encode_content
+from core.envelope import check_length
+from core.errors import BrokerUnreachable, EmptyMessage, NobodyHere, SecureChatError, TimeRanOut
+from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
+from core.frames import Mode
+from core.identity import guest_identity
+from core.limits import MID_BYTES
+from core.names import EVERYONE, check_name
+from core.rsa import OpeningKey, SigningKey
+from core.session import Session
+
+_TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
+
+
+class ConnectionState(StrEnum):
+    """Where a client stands with its broker."""
+
+    CONNECTING = "connecting"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """A state, since when (seconds since 1970), and why, in a person's words; ``error`` where there is one."""
+
+    state: ConnectionState
+    since: float
+    why: str = ""
+    error: SecureChatError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Somebody who is here. ``kid`` (32 bytes) is the broker's word until a bundle or a message has shown it."""
+
+    user: str
+    kind: Kind
+    kid: bytes
+    trust: Trust
+
+
+class ChatClient:
+    """A guest's connection to a broker, with keys that live in memory for as long as this object is used.
+
+    It connects in the background and reconnects by itself; while it cannot, messages wait. All methods may be called
+    from any thread. ``events`` must be False for a client whose ``events()`` nobody reads: they would pile up.
+    """
+
+    def __init__(self, user: str, broker: BrokerAddress, *, mode: Mode = Mode.FULL, events: bool = True) -> None:
+        self.user: Final = check_name(user)
+        self.broker: Final = broker
+        self._mode = mode
+        self._changed = threading.Condition()
+        self._status = ConnectionStatus(ConnectionState.CONNECTING, time.time())
+        self._timeline = Timeline(user)
+        self._version = 0
+        self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
+        self._rosters = 0
+        self._feed: queue.SimpleQueue[Event | None] | None = queue.SimpleQueue() if events else None
+        self._session: Session | None = None
+        self._transport = Transport(broker, self._make_session, self._happened)
+
+    # Life
+
+    def start(self) -> None:
+        """Make the keys and connect, in the background; returns at once."""
+        self._transport.start()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until messages can be sent; raises what keeps that from happening, TimeRanOut among it."""
+        settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
+                raise TimeRanOut(what="The connection", seconds=f"{timeout:g}")
+            status = self._status
+        if status.state is not ConnectionState.ONLINE:
+            raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
+
+    def retry_now(self) -> None:
+        """Try to reconnect at once instead of after the pause."""
+        self._transport.retry_now()
+
+    def close(self) -> None:
+        """Say goodbye and end; messages that were not sent by then are gone with the keys."""
+        self._transport.stop()
+        with self._changed:
+            if self._status.state is not ConnectionState.CLOSED:
+                self._set_status(ConnectionState.CLOSED)
+        if self._feed:
+            self._feed.put(None)
+
+    def __enter__(self) -> ChatClient:
+        """Start, and wait up to 15 seconds until messages can be sent."""
+        self.start()
+        try:
+            self.wait_ready(15)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    # What is known
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Where this client stands with its broker."""
+        return self._status
+
+    @property
+    def kid(self) -> bytes | None:
+        """The id of this client's identity key (32 bytes); None until the keys are made."""
+        return self._session.me.kid if self._session else None
+
+    @property
+    def public_pem(self) -> str | None:
+        """The encryption key's public half as PEM; None until it is made, or where nobody is to write to this client."""
+        opening = self._session.me.opening if self._session else None
+        return opening.public.pem if opening else None
+
+    @property
+    def version(self) -> int:
+        """A number that grows whenever anything that a person could see has changed."""
+        return self._version
+
+    def users(self) -> tuple[Peer, ...]:
+        """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
+        if self._session is None:
+            return ()
+        peers = self._session.peers
+        return tuple(
+            Peer(entry.user, entry.kind, entry.kid, peers.trust_of(entry.user, entry.kid))
+            for entry in sorted(peers.present.values(), key=lambda entry: entry.user)
+            if entry.user != self.user
+        )
+
+    def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
+        """Ask the broker once who is here, for a client in mode ``send``; raises TimeRanOut."""
+        with self._changed:
+            before = self._rosters
+
+        def ask(session: Session, _: object) -> list[Event]:
+            session.ask_users()
+            return []
+
+        self._transport.call(ask)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._rosters > before, timeout):
+                raise TimeRanOut(what="The list of users", seconds=f"{timeout:g}")
+        return self.users()
+
+    def conversations(self) -> tuple[str, ...]:
+        """``everyone``, then each peer there has been a message with."""
+        with self._changed:
+            return self._timeline.conversations()
+
+    def timeline(self, conversation: str) -> tuple[Line, ...]:
+        """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
+        with self._changed:
+            return self._timeline.lines(conversation)
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """What happened since the client was made, one by one, each once; waits for more.
+
+        Ends when the client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
+        """
+        if self._feed is None:
+            raise ValueError("this client was made with events=False")
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                event = self._feed.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise TimeRanOut(what="What was waited for", seconds=f"{timeout:g}") from None
+            if event is None:
+                return
+            yield event
+
+    # Sending
+
+    def send(self, text: str, to: Sequence[str] | str, *, suite: Suite = Suite.HYBRID, id_: bytes | None = None) -> bytes:
+        """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
+
+        It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
+        EmptyMessage, MessageTooLong, BadName and NobodyHere; then nothing was sent. ``id_`` is for callers that minted an
+        id (16 random bytes) before: the same id is taken once.
+        """
+        if not text.strip():
+            raise EmptyMessage
+        check_length(encode_content(Text(text)), suite)
+        everyone = to == EVERYONE
+        names = tuple(peer.user for peer in self.users()) if everyone else _names(to)
+        if not names:
+            raise NobodyHere if everyone else EmptyMessage
+        id_ = id_ or os.urandom(MID_BYTES)
+        with self._changed:
+            if id_ in self._outcomes:
+                return id_
+            self._outcomes[id_] = dict.fromkeys(names, Outcome.QUEUED)
+            if len(self._outcomes) > _TRACKED_MAX:
+                self._outcomes.popitem(last=False)
+            self._timeline.sent(id_, text, names, everyone=everyone, suite=suite, when=time.time())
+            self._bump()
+        self._transport.call(lambda session, now: session.submit(id_, text, names, everyone=everyone, suite=suite, now=now))
+        return id_
+
+    def wait_sent(self, id_: bytes, timeout: float, *, stored: bool = True) -> dict[str, Outcome]:
+        """Wait for each recipient's outcome and return them; after ``timeout`` seconds, as they stand then.
+
+        With ``stored`` a copy on the broker's disk counts; without, it must reach the recipient or fail.
+        """
+
+        def settled() -> bool:
+            outcomes = self._outcomes.get(id_, {})
+            closed = self._status.state in (ConnectionState.CLOSED, ConnectionState.REFUSED)
+            return closed or all(one.final or (stored and one is Outcome.STORED) for one in outcomes.values())
+
+        with self._changed:
+            self._changed.wait_for(settled, timeout)
+            return dict(self._outcomes.get(id_, {}))
+
+    # The transport's side
+
+    def _make_session(self) -> Session:
+        with ThreadPoolExecutor(2, "securechat-keys") as pool:
+            opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
+            signing = pool.submit(SigningKey.generate)
+            identity = guest_identity(
+                self.user,
+                signing.result(),
+                opening.result() if opening else None,
+                sid=os.urandom(MID_BYTES),
+                now=instant().wall,
+            )
+        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom)
+        return self._session
+
+    def _happened(self, events: list[Event], error: SecureChatError | None) -> None:
+        now = time.time()
+        with self._changed:
+            for event in events:
+                match event:
+                    case Welcomed():
+                        self._set_status(ConnectionState.ONLINE)
+                    case Refused(why):
+                        self._set_status(ConnectionState.REFUSED, str(why), why)
+                    case Disconnected(why_text):
+                        self._set_status(ConnectionState.OFFLINE, why_text, error)
+                    case RosterChanged():
+                        self._rosters += 1
+                    case Receipt(id_, user, outcome) if id_ in self._outcomes:
+                        self._outcomes[id_][user] = outcome
+                    case _:
+                        pass
+                self._timeline.apply(event, now)
+                if self._feed:
+                    self._feed.put(event)
+            if self._feed and self._status.state is ConnectionState.REFUSED:
+                self._feed.put(None)
+            self._bump()
+
+    def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:
+        before = self._status
+        since = before.since if before.state is state else time.time()
+        self._status = ConnectionStatus(state, since, why, error)
+        if state is not before.state and before.state is not ConnectionState.CONNECTING:
+            if state is ConnectionState.OFFLINE:
+                self._timeline.say(f"connection lost: {why}", time.time())
+            elif state is ConnectionState.ONLINE:
+                self._timeline.say("connected again", time.time())
+        self._bump()
+
+    def _bump(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+
+def _names(to: Sequence[str] | str) -> tuple[str, ...]:
+    names = (to,) if isinstance(to, str) else tuple(to)
+    return tuple(dict.fromkeys(check_name(name) for name in names))

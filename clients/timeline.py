@@ -1,0 +1,154 @@
+"""What a person sees of a conversation: messages, what became of them, and what happened around them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from core.bundle import Suite
+from core.content import Text
+from core.events import (
+    Event,
+    Message,
+    MessageReceived,
+    MessageRefused,
+    Outcome,
+    PeerKeyChanged,
+    Receipt,
+    RosterChanged,
+    Trust,
+)
+from core.names import EVERYONE, short_fingerprint
+
+LINES_MAX: Final = 2000  # kept in each conversation
+CONVERSATIONS_MAX: Final = 1000
+
+
+class LineKind(StrEnum):
+    """What a line of a conversation is."""
+
+    MESSAGE = "message"
+    SYSTEM = "system"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a conversation.
+
+    ``key`` is unique and stays; ``when`` is in seconds since 1970 (for a message, the sender's clock). ``outcomes`` says
+    for a message of one's own what became of each recipient's copy.
+    """
+
+    key: str
+    kind: LineKind
+    when: float
+    conversation: str
+    sender: str
+    text: str
+    mine: bool = False
+    suite: Suite | None = None
+    trust: Trust | None = None
+    outcomes: Mapping[str, Outcome] = MappingProxyType({})
+
+
+class Timeline:
+    """All conversations of one client session. Not thread-safe: the client guards it."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._lines: dict[str, deque[Line]] = {EVERYONE: deque(maxlen=LINES_MAX)}
+        self._count = 0
+
+    def conversations(self) -> tuple[str, ...]:
+        """Everyone first, then the peers there has been something with."""
+        return tuple(self._lines)
+
+    def lines(self, conversation: str) -> tuple[Line, ...]:
+        """The lines of one conversation, oldest first; empty for an unknown one."""
+        return tuple(self._lines.get(conversation, ()))
+
+    def sent(self, id_: bytes, text: str, to: Iterable[str], *, everyone: bool, suite: Suite, when: float) -> None:
+        """Note a message of one's own, queued."""
+        outcomes = dict.fromkeys(to, Outcome.QUEUED)
+        for conversation in (EVERYONE,) if everyone else tuple(outcomes):
+            mine = outcomes if everyone else {conversation: Outcome.QUEUED}
+            self._add(
+                Line(
+                    key=f"out-{id_.hex()}",
+                    kind=LineKind.MESSAGE,
+                    when=when,
+                    conversation=conversation,
+                    sender=self._me,
+                    text=text,
+                    mine=True,
+                    suite=suite,
+                    outcomes=MappingProxyType(mine),
+                )
+            )
+
+    def apply(self, event: Event, when: float) -> None:
+        """Note what happened."""
+        match event:
+            case MessageReceived(message):
+                self._received(message)
+            case MessageRefused(sender, mid, stage):
+                text = f"A message was refused: it failed the check '{stage}'."
+                self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text))
+            case RosterChanged(joined, left, initial) if not initial:
+                for entry in joined:
+                    self._system(entry.user, f"{entry.user} joined", when)
+                for entry in left:
+                    self._system(entry.user, f"{entry.user} left", when)
+            case PeerKeyChanged(user, _, new_kid):
+                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}", when)
+            case Receipt(id_, user, outcome):
+                self._receipt(f"out-{id_.hex()}", user, outcome)
+            case _:
+                pass
+
+    def say(self, text: str, when: float) -> None:
+        """Add a system line about this client itself."""
+        self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, when, EVERYONE, "", text))
+
+    def _received(self, message: Message) -> None:
+        content = message.content
+        text = content.text if isinstance(content, Text) else f"[a message of the unknown type '{content.type}']"
+        self._add(
+            Line(
+                key=f"in-{message.kid.hex()[:16]}-{message.id.hex()}",
+                kind=LineKind.MESSAGE,
+                when=message.ts / 1000,
+                conversation=EVERYONE if message.everyone else message.sender,
+                sender=message.sender,
+                text=text,
+                suite=message.suite,
+                trust=message.trust,
+            )
+        )
+
+    def _system(self, user: str, text: str, when: float) -> None:
+        for conversation in (EVERYONE, user) if user in self._lines else (EVERYONE,):
+            self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, when, conversation, user, text))
+
+    def _receipt(self, key: str, user: str, outcome: Outcome) -> None:
+        for conversation in (EVERYONE, user):
+            lines = self._lines.get(conversation, deque())
+            # Receipts are about recent lines: search from the end.
+            for at in range(len(lines) - 1, -1, -1):
+                if lines[at].key == key and user in lines[at].outcomes:
+                    lines[at] = replace(lines[at], outcomes=MappingProxyType({**lines[at].outcomes, user: outcome}))
+                    break
+
+    def _add(self, line: Line) -> None:
+        if line.conversation not in self._lines and len(self._lines) >= CONVERSATIONS_MAX:
+            return
+        self._lines.setdefault(line.conversation, deque(maxlen=LINES_MAX)).append(line)
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count

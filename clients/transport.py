@@ -1,0 +1,256 @@
+"""The clients' only ZeroMQ: one thread owns the DEALER and runs the session on it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
+
+from core.address import BrokerAddress
+from core.clock import Instant
+from core.errors import BrokerKeyMismatch, BrokerUnreachable, LoginRefused, NotInvited, RemoteProtocolError, SecureChatError
+from core.events import Disconnected, Event, Refused
+from core.frames import Frames
+from core.limits import FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX
+from core.session import Session, State
+
+log = logging.getLogger("securechat.transport")
+
+Command = Callable[[Session, Instant], list[Event]]
+
+_TICK_MS: Final = 500
+_LINGER_MS: Final = 500
+_BURST: Final = 256
+
+_WATCHED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_CONNECTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+
+
+def instant() -> Instant:
+    """Now, on both clocks."""
+    return Instant(time.time(), time.monotonic())
+
+
+class ConnectionEnded(Exception):
+    """Carries why a connection is over, as the error to show."""
+
+    def __init__(self, error: SecureChatError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Transport:
+    """Runs a session in a thread of its own: connects, moves frames, reconnects with a growing, jittered pause.
+
+    ``make_session`` runs in that thread (it may make keys). ``on_events`` gets what happened and, where a connection
+    ended, the error; it is called in that thread and must not block.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        make_session: Callable[[], Session],
+        on_events: Callable[[list[Event], SecureChatError | None], None],
+    ) -> None:
+        self._address = address
+        self._make_session = make_session
+        self._on_events = on_events
+        self._commands: deque[Command] = deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stopping = threading.Event()
+        self._hurry = False
+        self._thread = threading.Thread(target=self._main, name="securechat-transport", daemon=True)
+        self._backlog: deque[Frames] = deque()
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def call(self, command: Command) -> None:
+        """Run ``command`` with the session, in the transport's thread, soon. From any thread; never blocks."""
+        self._commands.append(command)
+        self._wake()
+
+    def retry_now(self) -> None:
+        """End the pause before the next attempt to connect."""
+        self._hurry = True
+        self._wake()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Say goodbye, close the connection and wait for the thread's end."""
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: a wake-up is pending already; closed: nobody is left to wake
+            self._wake_in.send(b"\0")
+
+    def _main(self) -> None:
+        try:
+            session = self._make_session()
+            self._connect_until_stopped(session)
+        except Exception as error:  # the thread's last line of defence: a silent end would look like a hang
+            log.exception("the transport failed")
+            self._on_events([Disconnected("an internal error")], BrokerUnreachable(where=self._address.where, why=repr(error)))
+        finally:
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _connect_until_stopped(self, session: Session) -> None:
+        context = zmq.Context()
+        pause, attempt = RECONNECT_FIRST, 0
+        try:
+            while not self._stopping.is_set():
+                endpoint = self._address.endpoints[attempt % len(self._address.endpoints)]
+                attempt += 1
+                began = time.monotonic()
+                try:
+                    self._one_connection(context, endpoint, session)
+                except ConnectionEnded as end:
+                    session.lost()
+                    self._on_events([Disconnected(str(end.error))], end.error)
+                    if isinstance(end.error, LoginRefused):
+                        return
+                if session.state is State.REFUSED or self._stopping.is_set():
+                    return
+                # A connection that held for a while was a good one: begin with short pauses again.
+                pause = RECONNECT_FIRST if time.monotonic() - began > RECONNECT_MAX else min(pause * 2, RECONNECT_MAX)
+                self._rest(random.uniform(pause / 2, pause), session)  # noqa: S311 - jitter, not a secret
+        finally:
+            context.destroy(linger=_LINGER_MS)
+
+    def _rest(self, seconds: float, session: Session) -> None:
+        until = time.monotonic() + seconds
+        self._hurry = False
+        while not self._stopping.is_set() and not self._hurry and (left := until - time.monotonic()) > 0:
+            poller = zmq.Poller()
+            poller.register(self._wake_out, zmq.POLLIN)
+            if poller.poll(int(left * 1000) + 1):
+                self._drain_wake()
+                self._run_commands(session)
+
+    def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
+        sock = context.socket(zmq.DEALER)
+        public, secret = zmq.curve_keypair()
+        sock.curve_publickey, sock.curve_secretkey = public, secret
+        sock.curve_serverkey = z85.encode(self._address.key)
+        sock.linger = 0
+        sock.maxmsgsize = FRAME_MAX
+        sock.ipv6 = True
+        # One socket, one connection: a socket that reconnected by itself would send queued frames before the login.
+        sock.reconnect_ivl = -1
+        sock.handshake_ivl = int(LOGIN_TIME_MAX * 1000)
+        monitor = sock.get_monitor_socket(_WATCHED)
+        self._backlog.clear()
+        try:
+            sock.connect(endpoint)
+            session.connect(z85.decode(public), instant())
+            self._converse(sock, monitor, session)
+        except zmq.ZMQError as error:
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=os.strerror(error.errno or 0))) from error
+        finally:
+            sock.disable_monitor()
+            sock.close(linger=_LINGER_MS if self._stopping.is_set() else 0)
+
+    def _converse(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:
+        poller = zmq.Poller()
+        poller.register(sock, zmq.POLLIN)
+        poller.register(monitor, zmq.POLLIN)
+        poller.register(self._wake_out, zmq.POLLIN)
+        deadline = time.monotonic() + LOGIN_TIME_MAX
+        shaken = False
+        while True:
+            self._flush(sock, session)
+            poller.modify(sock, zmq.POLLIN | (zmq.POLLOUT if self._backlog else 0))
+            ready = dict(poller.poll(_TICK_MS))
+            if self._wake_out.fileno() in ready:
+                self._drain_wake()
+            if self._stopping.is_set():
+                session.say_bye()
+                self._flush(sock, session)
+                return
+            self._run_commands(session)
+            if sock in ready:
+                self._receive(sock, session)
+            if monitor in ready:
+                shaken = self._watch(monitor, shaken=shaken)
+            if events := session.tick(instant()):
+                self._on_events(events, None)
+            if session.state in (State.OFFLINE, State.REFUSED):
+                return
+            if session.state is not State.READY and time.monotonic() > deadline:
+                raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="it does not answer"))
+
+    def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
+        events: list[Event] = []
+        try:
+            for _ in range(_BURST):
+                events += session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
+        except zmq.Again:
+            pass
+        except RemoteProtocolError as error:
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=str(error))) from error
+        finally:
+            refused = next((event.error for event in events if isinstance(event, Refused)), None)
+            if events:
+                self._on_events(events, refused)
+
+    def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
+        while monitor.poll(0):
+            message = recv_monitor_message(monitor)
+            where = self._address.where
+            match message["event"]:
+                case zmq.Event.HANDSHAKE_SUCCEEDED:
+                    shaken = True
+                case zmq.Event.HANDSHAKE_FAILED_AUTH:
+                    raise ConnectionEnded(NotInvited(where=where))
+                case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
+                    raise ConnectionEnded(BrokerKeyMismatch(where=where))
+                case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:
+                    why = "it has closed the connection" if shaken else "nothing answers there"
+                    raise ConnectionEnded(BrokerUnreachable(where=where, why=why))
+                case _:
+                    pass
+        return shaken
+
+    def _run_commands(self, session: Session) -> None:
+        while self._commands:
+            events = self._commands.popleft()(session, instant())
+            if events:
+                self._on_events(events, None)
+
+    def _flush(self, sock: zmq.Socket[bytes], session: Session) -> None:
+        self._backlog.extend(session.outgoing())
+        try:
+            while self._backlog:
+                sock.send_multipart(self._backlog[0], zmq.NOBLOCK)
+                self._backlog.popleft()
+        except zmq.Again:
+            pass
+
+    def _drain_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_out.recv(4096):
+                pass

@@ -1,0 +1,133 @@
+"""How things are said: pure formatting that the command line and the page share."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+from core.content import Content, Text
+from core.encoding import b64url
+from core.events import Message, Outcome
+
+_TICKS: Final = {
+    Outcome.QUEUED: "… queued",
+    Outcome.SENT: "… sent",
+    Outcome.STORED: "✓ stored",
+    Outcome.TAKEN: "✓ taken",
+    Outcome.DELIVERED: "✓✓ delivered",
+    Outcome.ABSENT: "✗ not connected",
+    Outcome.GONE: "✗ left before taking it",
+    Outcome.FULL: "✗ reads too slowly",
+    Outcome.UNTRUSTED: "✗ key not believed",
+}
+# The worst first: a person must see what went wrong before what went well.
+_WORST: Final = (
+    Outcome.UNTRUSTED,
+    Outcome.FULL,
+    Outcome.GONE,
+    Outcome.ABSENT,
+    Outcome.QUEUED,
+    Outcome.SENT,
+    Outcome.STORED,
+    Outcome.TAKEN,
+    Outcome.DELIVERED,
+)
+
+
+def clean(text: str) -> str:
+    """Make a peer's text harmless to show.
+
+    Line feeds and tabs stay. Control characters (escape sequences among them), and the invisible ones that reorder what
+    is displayed, become visible marks.
+    """
+    return "".join(_harmless(one) for one in text.replace("\r\n", "\n"))
+
+
+def _harmless(one: str) -> str:
+    if one in "\n\t" or one.isprintable():
+        return one
+    if ord(one) < 0x20:
+        return chr(0x2400 + ord(one))  # the picture of the control character
+    if unicodedata.category(one) == "Zs" or one in "\u200d\u200c":  # spaces, and the joiners that emoji and scripts need
+        return one
+    return "\ufffd"
+
+
+def text_of(content: Content) -> str:
+    """A content as text to show, cleaned."""
+    if isinstance(content, Text):
+        return clean(content.text)
+    return f"[a message of the unknown type '{clean(content.type)}']"
+
+
+def tick(outcomes: Mapping[str, Outcome]) -> str:
+    """The state of one's own message in a word or two; for many recipients, the worst with its count."""
+    if not outcomes:
+        return ""
+    states = list(outcomes.values())
+    worst = min(states, key=_WORST.index)
+    if len(states) == 1 or all(state is worst for state in states):
+        return _TICKS[worst]
+    return f"{_TICKS[worst]} ({states.count(worst)} of {len(states)})"
+
+
+def outcome_word(outcome: Outcome) -> str:
+    """One outcome in words, without a mark."""
+    return _TICKS[outcome].partition(" ")[2]
+
+
+def clock(when: float, zone: tzinfo | None = None) -> str:
+    """The time of day, ``14:05``; in the local time zone unless told otherwise."""
+    return _at(when, zone).strftime("%H:%M")
+
+
+def day(when: float, zone: tzinfo | None = None) -> str:
+    """The day, ``Monday, 23 November 2026``."""
+    at = _at(when, zone)
+    return f"{at:%A}, {at.day} {at:%B %Y}"
+
+
+def iso(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def lasting(seconds: float) -> str:
+    """A duration in one unit: ``8 s``, ``3 min``, ``2 h``."""
+    if seconds < 60:
+        return f"{max(0, int(seconds))} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min"
+    return f"{int(seconds // 3600)} h"
+
+
+def listing(names: Iterable[str]) -> str:
+    """Names as people write them: ``a``, ``a and b``, ``a, b and c``."""
+    all_names = list(names)
+    if len(all_names) < 2:
+        return "".join(all_names)
+    return f"{', '.join(all_names[:-1])} and {all_names[-1]}"
+
+
+def message_json(message: Message) -> dict[str, object]:
+    """A received message in the documented, versioned form of ``--json``. Text stays as it was sent: JSON escapes it."""
+    content = message.content
+    return {
+        "v": 1,
+        "type": "message",
+        "id": b64url(message.id),
+        "from": message.sender,
+        "to": list(message.to),
+        "everyone": message.everyone,
+        "time": iso(message.ts),
+        "suite": message.suite.value,
+        "trust": message.trust.value,
+        "content": "text" if isinstance(content, Text) else content.type,
+        "text": content.text if isinstance(content, Text) else None,
+    }
+
+
+def _at(when: float, zone: tzinfo | None) -> datetime:
+    return datetime.fromtimestamp(when, UTC).astimezone(zone)

@@ -1,0 +1,57 @@
+"""Where a broker and its clients meet on one machine: the connection file's places and form. Nothing is opened here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import platformdirs
+
+from core.address import BrokerAddress
+from core.errors import BadAddress
+
+APP: Final = "securechat"
+FILE_NAME: Final = "broker.json"
+
+
+class ConnectionFile(msgspec.Struct, frozen=True):
+    """What a running broker writes down for local clients: its address, and its process id."""
+
+    v: int
+    url: str
+    host: str
+    port: int
+    key: str
+    pid: int
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The address in it; raises BadAddress."""
+        return BrokerAddress.parse(self.url)
+
+
+def default_data_dir() -> Path:
+    """The broker's data folder unless told otherwise."""
+    return Path(platformdirs.user_state_dir(APP)) / "broker"
+
+
+def runtime_copy() -> Path:
+    """The copy of the connection file that local clients look at first."""
+    return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+
+
+def encode_connection_file(content: ConnectionFile) -> bytes:
+    """The file's bytes: one JSON object and a newline."""
+    return msgspec.json.encode(content) + b"\n"
+
+
+def decode_connection_file(raw: bytes) -> ConnectionFile:
+    """Read a connection file; raises BadAddress."""
+    try:
+        content = msgspec.json.decode(raw, type=ConnectionFile)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise BadAddress(why="the connection file does not parse") from error
+    if content.v != 1 or content.pid < 1:
+        raise BadAddress(why="the connection file is of another version")
+    return content
