@@ -56,7 +56,8 @@ from core.limits import (
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
-from core.opening import Delivery, Recipient, open_envelope
+from core.opening import Delivery, Opened, Recipient, open_envelope
+from core.order import Order, Place
 from core.peers import Peers
 from core.sending import Sending
 
@@ -117,6 +118,7 @@ class Session:
         self._sending = Sending(me, self.peers, broker_key, random)
         self._out: list[Frames] = []
         self._acks: list[tuple[bytes, bytes]] = []
+        self._order = Order()
         self._seen: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
         self._client_key = b""
         self._nonce = b""
@@ -272,8 +274,14 @@ class Session:
             suite=opened.suite,
             trust=trust,
             content=opened.content,
+            place=self._place(opened),
         )
         return [*news, MessageReceived(received)]
+
+    def _place(self, opened: Opened) -> Place:
+        void = opened.content.void if isinstance(opened.content, Text) else ()
+        mine = [n for user, n in void if user == self.me.user]
+        return self._order.place(opened.sender_key.kid, opened.sid, opened.n, opened.mid, mine)
 
     def _taken_before(self, kid: bytes, mid: bytes) -> bytes | None:
         known = self._seen.get((kid, mid))
