@@ -29,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         key = _key()
         if _installed(key, dev=dev):
             return 0
-        print(f"Installing SecureChat {'and what its tests need ' if dev else ''}into .venv (once; this can take a minute)", flush=True)
+        what = "SecureChat and what its tests need" if dev else "SecureChat"
+        print(f"Installing {what} into .venv (once; this can take a minute)", flush=True)
         try:
             _install(dev=dev)
         except subprocess.CalledProcessError:
@@ -87,7 +88,7 @@ def _install(*, dev: bool) -> None:
             return
     if not (_usable() and _has_pip()):
         _make_venv()
-    _run(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted)
+    _run(str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *wanted)
 
 
 def _usable() -> bool:
