@@ -1,0 +1,123 @@
+"""Keystores on disk: one folder for each profile, closed to others, replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from core.errors import KeystoreUnreadable, KeystoreUnsafe, ProfileExists, ProfileMissing
+from core.names import check_name
+from core.places import APP
+from core.profile import Profile
+from core.vault import is_locked, lock, unlock
+
+_KEYSTORE: Final = "keystore"
+_LOCK: Final = "lock"
+_SIZE_MAX: Final = 1024 * 1024
+
+
+def default_home() -> Path:
+    """Where profiles are kept unless told otherwise."""
+    return Path(platformdirs.user_data_dir(APP))
+
+
+class Keystore:
+    """One profile's folder: ``HOME/profiles/NAME``, mode 0700, with its keystore, mode 0600."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        """Name a keystore; nothing is opened. Raises BadName."""
+        self.name: Final = check_name(name)
+        self.folder: Final = home / "profiles" / name
+        self._path = self.folder / _KEYSTORE
+
+    @classmethod
+    def names(cls, home: Path) -> list[str]:
+        """The profiles in a home."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(path.parent.name for path in (home / "profiles").glob(f"*/{_KEYSTORE}"))
+        return []
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a profile."""
+        return self._path.exists()
+
+    def create(self, profile: Profile, passphrase: str | None, *, random: Callable[[int], bytes] = os.urandom) -> None:
+        """Write a new profile; raises ProfileExists, and then nothing was touched."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._held():
+            if self.exists:
+                raise ProfileExists(name=self.name)
+            self._write(lock(profile.encode(), passphrase, random=random))
+
+    @property
+    def needs_passphrase(self) -> bool:
+        """Whether opening it takes a passphrase; raises what ``open`` raises."""
+        return is_locked(self._read())
+
+    def open(self, passphrase: str | None) -> Profile:
+        """Read the profile. Raises ProfileMissing, KeystoreUnsafe, KeystoreUnreadable, KeystoreLocked, WrongPassphrase or
+        KeystoreDamaged; a keystore that cannot be read is never written to.
+        """  # noqa: D205 - one sentence
+        return Profile.decode(unlock(self._read(), passphrase))
+
+    def update(
+        self, passphrase: str | None, change: Callable[[Profile], Profile], *, random: Callable[[int], bytes] = os.urandom
+    ) -> Profile:
+        """Change the profile while no other process can; returns it as it is then. Raises what ``open`` raises."""
+        with self._held():
+            before = self.open(passphrase)
+            after = change(before)
+            if after != before:
+                self._write(lock(after.encode(), passphrase, random=random))
+            return after
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _read(self) -> bytes:
+        try:
+            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ProfileMissing(name=self.name) from None
+        except OSError as error:
+            raise KeystoreUnreadable(path=self._path, why=error.strerror) from error
+        with os.fdopen(handle, "rb") as file:
+            for path, info in ((self._path, os.fstat(handle)), (self.folder, self.folder.stat())):
+                if info.st_uid != os.getuid():
+                    raise KeystoreUnsafe(path=path, why="it belongs to another user", mend="chown")
+                if stat.S_IMODE(info.st_mode) & 0o077:
+                    mode = "700" if path == self.folder else "600"
+                    raise KeystoreUnsafe(path=path, why="other users can get at it", mend=f"chmod {mode}")
+            return file.read(_SIZE_MAX + 1)
+
+    def _write(self, raw: bytes) -> None:
+        draft = self.folder / f".{_KEYSTORE}.{os.getpid()}"
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(handle)
+            draft.replace(self._path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

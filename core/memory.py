@@ -1,0 +1,106 @@
+"""What a client remembers about others: pins, numbers, and what it has already taken.
+
+A guest's memory is this module's; it dies with the session. A profile's is a database that says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.bundle import Kind
+from core.limits import REPLAY_MEMORY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The identity key that a name stands for.
+
+    ``kid`` has 32 bytes; times are milliseconds since 1970. ``offered`` is another key that was seen under the name and not
+    accepted. ``profile`` stays true once a profile held the name.
+    """
+
+    user: str
+    kid: bytes
+    profile: bool
+    since: int
+    verified: int | None = None
+    blocked: bool = False
+    offered: bytes | None = None
+    offered_at: int | None = None
+
+
+class Memory(Protocol):
+    """What a session asks and tells. Every method is quick; what must not be lost is on disk when it returns."""
+
+    def pin(self, user: str) -> Pin | None:
+        """The pin of a name."""
+
+    def pins(self) -> Iterable[Pin]:
+        """All pins."""
+
+    def set_pin(self, pin: Pin) -> None:
+        """Keep a pin in place of the one before."""
+
+    def taken(self, kid: bytes, mid: bytes) -> bytes | None:
+        """The delivery proof that was given for a message of this key, if it was taken."""
+
+    def take(self, kid: bytes, mid: bytes, proof: bytes, now_ms: int) -> None:
+        """Remember a message as taken, for 32 days."""
+
+    def next_number(self, user: str, kid: bytes) -> int:
+        """The number of the next message to this key, from 1; each is given out once."""
+
+    def newest_bundle(self, kid: bytes) -> int:
+        """The highest ``seq`` of a bundle of this key that was seen; 0 for none."""
+
+    def saw_bundle(self, kid: bytes, seq: int) -> None:
+        """Remember a bundle's ``seq``."""
+
+
+class SessionMemory:
+    """A memory that lasts as long as the program."""
+
+    def __init__(self) -> None:
+        self._pins: dict[str, Pin] = {}
+        self._taken: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
+        self._numbers: dict[tuple[str, bytes], int] = {}
+        self._bundles: dict[bytes, int] = {}
+
+    def pin(self, user: str) -> Pin | None:
+        """See ``Memory``."""
+        return self._pins.get(user)
+
+    def pins(self) -> Iterable[Pin]:
+        """See ``Memory``."""
+        return tuple(self._pins.values())
+
+    def set_pin(self, pin: Pin) -> None:
+        """See ``Memory``."""
+        self._pins[pin.user] = pin
+
+    def taken(self, kid: bytes, mid: bytes) -> bytes | None:
+        """See ``Memory``."""
+        known = self._taken.get((kid, mid))
+        return known[0] if known else None
+
+    def take(self, kid: bytes, mid: bytes, proof: bytes, now_ms: int) -> None:
+        """See ``Memory``."""
+        self._taken[kid, mid] = (proof, now_ms)
+        oldest = next(iter(self._taken))
+        if self._taken[oldest][1] < now_ms - REPLAY_MEMORY_MS:
+            del self._taken[oldest]  # one in, at most one out: never a long pause
+
+    def next_number(self, user: str, kid: bytes) -> int:
+        """See ``Memory``."""
+        number = self._numbers[user, kid] = self._numbers.get((user, kid), 0) + 1
+        return number
+
+    def newest_bundle(self, kid: bytes) -> int:
+        """See ``Memory``."""
+        return self._bundles.get(kid, 0)
+
+    def saw_bundle(self, kid: bytes, seq: int) -> None:
+        """See ``Memory``."""
+        self._bundles[kid] = max(seq, self._bundles.get(kid, 0))

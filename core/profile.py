@@ -1,0 +1,147 @@
+"""A profile: a long-term identity, its encryption keys one after the other, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+
+from core.bundle import Kind, SignedBundle, sign_bundle
+from core.errors import KeyRefused, KeystoreDamaged
+from core.identity import Identity
+from core.limits import BUNDLE_LIFE, MID_BYTES
+from core.names import check_name
+from core.rsa import OpeningKey, SigningKey
+
+ROTATE_AFTER: Final = 24 * 3600
+"""Seconds after which a new encryption key is due."""
+KEEP_OLD: Final = 7 * 24 * 3600
+"""Seconds for which a superseded encryption key is kept at the least: mail sealed to it may still be on its way."""
+_RENEW_BUNDLE: Final = BUNDLE_LIFE // 2
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AgedKey:
+    """An encryption key with when it was made and, if so, superseded; seconds since 1970."""
+
+    key: OpeningKey = field(repr=False)
+    made: int
+    superseded: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything a profile's keystore holds.
+
+    ``keys`` are oldest first; the last is the one in the bundle. ``seq`` is the bundle's. ``sid`` (16 bytes) is one counter
+    space; a restored keystore gets a new one. ``data_key`` (32 bytes) encrypts what the profile keeps on disk.
+    """
+
+    user: str
+    signing: SigningKey = field(repr=False)
+    keys: tuple[AgedKey, ...]
+    seq: int
+    bundled: int
+    curve_secret: bytes = field(repr=False)
+    sid: bytes
+    data_key: bytes = field(repr=False)
+
+    @classmethod
+    def create(
+        cls, user: str, signing: SigningKey, opening: OpeningKey, curve_secret: bytes, *, now: float, random: Callable[[int], bytes]
+    ) -> Profile:
+        """A new profile. Raises BadName."""
+        at = int(now)
+        return cls(check_name(user), signing, (AgedKey(opening, at),), 1, at, curve_secret, random(MID_BYTES), random(32))
+
+    @property
+    def kid(self) -> bytes:
+        """The identity key's id; 32 bytes."""
+        return self.signing.public.kid
+
+    def rotation_due(self, now: float) -> bool:
+        """Whether the encryption key is a day old."""
+        return now - self.keys[-1].made >= ROTATE_AFTER
+
+    def rotated(self, opening: OpeningKey, now: float) -> Profile:
+        """The profile with a new encryption key; the one before is kept for what is still on its way."""
+        at = int(now)
+        old = tuple(aged if aged.superseded else replace(aged, superseded=at) for aged in self.keys)
+        return replace(self, keys=(*old, AgedKey(opening, at)), seq=self.seq + 1, bundled=at)
+
+    def renewed(self, now: float) -> Profile:
+        """The profile with a bundle that is valid for another 30 days, if half of that is over; else itself."""
+        return replace(self, seq=self.seq + 1, bundled=int(now)) if now - self.bundled > _RENEW_BUNDLE else self
+
+    def without_old_keys(self, drained_at: float) -> Profile:
+        """The profile without the keys superseded at least 7 days before its mail was last seen to be all there."""
+        kept = tuple(aged for aged in self.keys if not aged.superseded or drained_at - aged.superseded < KEEP_OLD)
+        return replace(self, keys=kept)
+
+    def identity(self) -> Identity:
+        """The keys as a session takes them. Its bundle depends on nothing but the profile, so all its processes agree on it."""
+        return Identity(
+            user=self.user,
+            kind=Kind.PROFILE,
+            signing=self.signing,
+            openings=tuple(aged.key for aged in reversed(self.keys)),
+            bundle=self.bundle(),
+            sid=self.sid,
+        )
+
+    def bundle(self) -> SignedBundle:
+        """The current bundle, signed."""
+        return sign_bundle(
+            self.user, Kind.PROFILE, self.signing, self.keys[-1].key.public, seq=self.seq, now=self.bundled
+        )
+
+    def encode(self) -> bytes:
+        """The keystore's content, secrets and all."""
+        return msgspec.msgpack.encode(
+            _Stored(
+                v=_VERSION,
+                user=self.user,
+                ik=self.signing.to_der(),
+                eks=tuple((aged.key.to_der(), aged.made, aged.superseded) for aged in self.keys),
+                seq=self.seq,
+                bundled=self.bundled,
+                curve=self.curve_secret,
+                sid=self.sid,
+                data_key=self.data_key,
+            )
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Profile:
+        """Read a keystore's content; raises KeystoreDamaged."""
+        try:
+            stored = msgspec.msgpack.decode(raw, type=_Stored)
+            if stored.v != _VERSION or not stored.eks:
+                raise KeystoreDamaged
+            return cls(
+                user=check_name(stored.user),
+                signing=SigningKey.from_der(stored.ik),
+                keys=tuple(AgedKey(OpeningKey.from_der(der), made, superseded) for der, made, superseded in stored.eks),
+                seq=stored.seq,
+                bundled=stored.bundled,
+                curve_secret=stored.curve,
+                sid=stored.sid,
+                data_key=stored.data_key,
+            )
+        except (msgspec.MsgspecError, KeyRefused) as error:
+            raise KeystoreDamaged from error
+
+
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    v: int
+    user: str
+    ik: bytes
+    eks: tuple[tuple[bytes, int, int | None], ...]
+    seq: int
+    bundled: int
+    curve: bytes
+    sid: bytes
+    data_key: bytes
