@@ -146,8 +146,8 @@ class ChatClient:
     @property
     def public_pem(self) -> str | None:
         """The encryption key's public half as PEM; None until it is made, or where nobody is to write to this client."""
-        opening = self._session.me.opening if self._session else None
-        return opening.public.pem if opening else None
+        openings = self._session.me.openings if self._session else ()
+        return openings[0].public.pem if openings else None
 
     @property
     def version(self) -> int:

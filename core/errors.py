@@ -26,6 +26,16 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── UserAbsent              a recipient who is not connected
     ├── NobodyHere              Everyone, and nobody is connected
     ├── BrokerFailed            the broker cannot start or go on
+    ├── KeystoreDamaged         a profile's keystore that is not whole
+    ├── KeystoreLocked          a passphrase is needed
+    ├── WrongPassphrase         … and this is not it
+    ├── KeystoreUnsafe          a keystore that others can get at
+    ├── KeystoreUnreadable      … or that cannot be read
+    ├── ProfileMissing          no such profile
+    ├── ProfileExists           there is one already
+    ├── KeyChanged              a pinned name with another key
+    ├── PeerBlocked             somebody this profile has blocked
+    ├── PeerUnknown             nobody this client has met
     └── TimeRanOut              an answer did not come in time
 """
 
@@ -186,3 +196,57 @@ class BrokerFailed(SecureChatError):
 
 class TimeRanOut(SecureChatError):
     """{what} within {seconds} seconds."""
+
+
+class KeystoreDamaged(SecureChatError):
+    """The keystore is damaged, so it was not used; it was left as it is."""
+
+    hint = "Restore it from a backup."
+
+
+class KeystoreLocked(SecureChatError):
+    """The profile is locked: its keystore has a passphrase."""
+
+    hint = "Run it in a terminal to be asked, or name a file that holds the passphrase: --passphrase-file FILE."
+
+
+class WrongPassphrase(SecureChatError):
+    """That is not the keystore's passphrase, or the keystore is damaged; it was left as it is."""
+
+
+class KeystoreUnsafe(SecureChatError):
+    """{path} is not used: {why}."""
+
+    hint = "Mend it with: {mend} {path}"
+
+
+class KeystoreUnreadable(SecureChatError):
+    """{path} cannot be read: {why}."""
+
+
+class ProfileMissing(SecureChatError):
+    """There is no profile '{name}' here."""
+
+    hint = "Make it with: securechat-cli init {name}"
+
+
+class ProfileExists(SecureChatError):
+    """There is a profile '{name}' already; it was left as it is."""
+
+
+class KeyChanged(SecureChatError):
+    """{user} now uses another key than the one you know; nothing was sent to it."""
+
+    hint = "Compare numbers over another channel (securechat-cli verify {user}), then accept it: securechat-cli trust {user}"
+
+
+class PeerBlocked(SecureChatError):
+    """You have blocked {user}; nothing was sent."""
+
+    hint = "Undo it with: securechat-cli trust {user}"
+
+
+class PeerUnknown(SecureChatError):
+    """This profile has never met {user}."""
+
+    hint = "It knows whoever it has written to, heard from, or looked up while they were here."

@@ -13,14 +13,14 @@ from core.rsa import OpeningKey, SigningKey
 class Identity:
     """One user's keys as one client session holds them.
 
-    ``opening`` and ``bundle`` are None for an identity that only sends: nobody can write to it. ``sid`` (16 random bytes)
-    names the space in which this identity counts its messages.
+    ``openings`` are the encryption keys, the current one first; there are none, and no ``bundle``, for an identity that only
+    sends: nobody can write to it. ``sid`` (16 random bytes) names the space in which this identity counts its messages.
     """
 
     user: str
     kind: Kind
     signing: SigningKey
-    opening: OpeningKey | None
+    openings: tuple[OpeningKey, ...]
     bundle: SignedBundle | None
     sid: bytes
 
@@ -36,4 +36,4 @@ def guest_identity(user: str, signing: SigningKey, opening: OpeningKey | None, *
     bundle = None
     if opening is not None:
         bundle = sign_bundle(user, Kind.GUEST, signing, opening.public, seq=1, now=now)
-    return Identity(user, Kind.GUEST, signing, opening, bundle, sid)
+    return Identity(user, Kind.GUEST, signing, (opening,) if opening else (), bundle, sid)

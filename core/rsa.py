@@ -120,6 +120,15 @@ class SigningKey:
         """Make a new key; takes 20 to 110 ms."""
         return cls(rsa.generate_private_key(RSA_EXPONENT, RSA_BITS))
 
+    @classmethod
+    def from_der(cls, der: bytes) -> SigningKey:
+        """Import PKCS #8 in DER; raises KeyRefused for anything but RSA-2048 with e = 65537."""
+        return cls(_private(der))
+
+    def to_der(self) -> bytes:
+        """The secret key, unencrypted, as PKCS #8 in DER: for a keystore, which encrypts it."""
+        return _to_pkcs8(self._key)
+
     def sign(self, purpose: Purpose, payload: bytes) -> bytes:
         """Sign ``payload`` for ``purpose``; returns 256 bytes. About 1 ms."""
         return self._key.sign(signing_input(purpose, payload), _PSS, _SHA256)
@@ -137,6 +146,15 @@ class OpeningKey:
         """Make a new key; takes 20 to 110 ms."""
         return cls(rsa.generate_private_key(RSA_EXPONENT, RSA_BITS))
 
+    @classmethod
+    def from_der(cls, der: bytes) -> OpeningKey:
+        """Import PKCS #8 in DER; raises KeyRefused for anything but RSA-2048 with e = 65537."""
+        return cls(_private(der))
+
+    def to_der(self) -> bytes:
+        """The secret key, unencrypted, as PKCS #8 in DER: for a keystore, which encrypts it."""
+        return _to_pkcs8(self._key)
+
     def open(self, block: bytes, label: bytes | None = None) -> bytes:
         """Decrypt one block of 256 bytes; raises ValueError if it, or its label, does not fit. About 1 ms."""
         if len(block) != RSA_BYTES:
@@ -146,3 +164,21 @@ class OpeningKey:
 
 def _to_spki(key: rsa.RSAPublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _to_pkcs8(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _private(der: bytes) -> rsa.RSAPrivateKey:
+    try:
+        key = serialization.load_der_private_key(der, password=None)
+    except Exception as error:  # noqa: BLE001 - several unrelated types, all meaning "not a key"
+        raise KeyRefused(why="it cannot be read") from error
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != RSA_BITS:
+        raise KeyRefused(why="it is not an RSA-2048 key")
+    if key.public_key().public_numbers().e != RSA_EXPONENT:
+        raise KeyRefused(why="its exponent is not 65537")
+    return key

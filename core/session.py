@@ -123,7 +123,7 @@ class Session:
         self._client_key = b""
         self._nonce = b""
         self._heard = self._spoke = 0.0
-        keys = {b64url(me.opening.public.kid): me.opening} if me.opening else {}
+        keys = {b64url(opening.public.kid): opening for opening in me.openings}
         self._recipient = Recipient(me.user, me.kid, keys, broker_key, self._taken_before)
 
     # Commands
