@@ -216,8 +216,10 @@ def _tell(terminal: Terminal, me: str, event: Event) -> None:
     match event:
         case MessageRefused(who, _, stage):
             terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
-        case PeerKeyChanged(user, _, kid):
+        case PeerKeyChanged(user, _, kid, accepted):
             terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
+            if not accepted:
+                terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
         case Disconnected(why):
             terminal.say(f"connection lost: {why}; trying again")
         case RosterChanged(joined, _, initial) if initial:

@@ -35,6 +35,8 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
 
 _FAILED: Final = {
     Outcome.UNTRUSTED: UNTRUSTED,
+    Outcome.CHANGED: UNTRUSTED,
+    Outcome.BLOCKED: UNTRUSTED,
     Outcome.FULL: LIMIT,
     Outcome.ABSENT: ABSENT,
     Outcome.GONE: ABSENT,

@@ -105,8 +105,9 @@ class Timeline:
                     self._system(entry.user, f"{entry.user} joined", when)
                 for entry in left:
                     self._system(entry.user, f"{entry.user} left", when)
-            case PeerKeyChanged(user, _, new_kid):
-                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}", when)
+            case PeerKeyChanged(user, _, new_kid, accepted):
+                held = "" if accepted else "; nothing is sent to it or taken from it until you accept it"
+                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when)
             case Receipt(id_, user, outcome):
                 self._receipt(f"out-{id_.hex()}", user, outcome)
             case _:

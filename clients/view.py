@@ -21,10 +21,14 @@ _TICKS: Final = {
     Outcome.GONE: "✗ left before taking it",
     Outcome.FULL: "✗ reads too slowly",
     Outcome.UNTRUSTED: "✗ key not believed",
+    Outcome.CHANGED: "✗ key changed",
+    Outcome.BLOCKED: "✗ blocked by you",
 }
 # The worst first: a person must see what went wrong before what went well.
 _WORST: Final = (
+    Outcome.CHANGED,
     Outcome.UNTRUSTED,
+    Outcome.BLOCKED,
     Outcome.FULL,
     Outcome.GONE,
     Outcome.ABSENT,

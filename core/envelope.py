@@ -18,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core import chunking
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text, encode_content, pad
 from core.encoding import b64url, pack
 from core.errors import EmptyMessage, MessageTooLong
@@ -42,6 +42,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enc: str
     typ: str
     sender: str = msgspec.field(name="from")
+    kind: Kind
     ik: str
     mid: str
     sid: str
@@ -137,6 +138,7 @@ def seal(
     *,
     suite: Suite,
     sender: str,
+    kind: Kind,
     signing: SigningKey,
     sid: bytes,
     mid: bytes,
@@ -152,19 +154,20 @@ def seal(
     """
     plain = encode_content(content)
     check_length(plain, suite)
-    kind = _BY_SUITE[suite]
+    how = _BY_SUITE[suite]
     to = sorted(to, key=lambda one: one.user)
     if not 1 <= len(to) <= RECIPIENTS_MAX or len({one.user for one in to}) != len(to):
         raise ValueError("the recipients are none, too many, or repeated")
     padded = pad(plain)
     secret = random(SECRET_BYTES)
-    commitment = key_commitment(kind, secret, padded)
+    commitment = key_commitment(how, secret, padded)
     header = msgspec.json.encode(
         Header(
             alg="RSA-OAEP-256",
-            enc=kind.enc,
+            enc=how.enc,
             typ=_TYP,
             sender=sender,
+            kind=kind,
             ik=b64url(signing.public.kid),
             mid=b64url(mid),
             sid=b64url(sid),
@@ -184,7 +187,7 @@ def seal(
         labels = block_labels(header, len(blocks))
         wraps = tuple(b"".join(one.ek.seal(block, label) for block, label in zip(blocks, labels, strict=True)) for one in to)
     digests = b"".join(hashlib.sha256(wrap).digest() for wrap in wraps)
-    signature = signing.sign(kind.purpose, signed_bytes(kind, header, digests, iv, body))
+    signature = signing.sign(how.purpose, signed_bytes(how, header, digests, iv, body))
     parts = (header, digests, iv, body, signature, signing.public.spki)
     return Sealed(mid, tuple(one.user for one in to), parts, wraps, secret)
 

@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     GONE = "gone"  # left before taking it
     FULL = "full"  # reads too slowly; refused
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
+    CHANGED = "changed"  # their key is another one than the pinned
+    BLOCKED = "blocked"  # this profile has blocked them
 
     @property
     def final(self) -> bool:
@@ -41,7 +43,9 @@ class Trust(StrEnum):
 
     NEW = "new"  # seen for the first time, and pinned
     PINNED = "pinned"  # the same as ever since
+    VERIFIED = "verified"  # pinned, and compared by a person
     CHANGED = "changed"  # another one than before under this name
+    BLOCKED = "blocked"  # nothing is sent to this name or taken from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,12 @@ class MessageRefused:
 
 @dataclass(frozen=True, slots=True)
 class PeerKeyChanged:
-    """A name is now held by another identity key."""
+    """A name is now held by another identity key. Unless ``accepted``, nothing is sent to it or taken from it."""
 
     user: str
     old_kid: bytes
     new_kid: bytes
+    accepted: bool
 
 
 @dataclass(frozen=True, slots=True)

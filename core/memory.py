@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.bundle import Kind
 from core.limits import REPLAY_MEMORY_MS
 
 

@@ -1,7 +1,8 @@
-"""Usernames and fingerprints."""
+"""Usernames, fingerprints and safety numbers."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -38,3 +39,21 @@ def fingerprint(kid: bytes) -> str:
 def short_fingerprint(kid: bytes) -> str:
     """Show the first 8 bytes of a kid: enough to tell keys apart at a glance, not enough to rely on."""
     return fingerprint(kid[:8])
+
+
+def safety_number(user: str, kid: bytes, other: str, other_kid: bytes) -> str:
+    """The 60-digit number that two people compare: the same from both ends, another for any other pair of keys.
+
+    Each end gives 30 digits, six times five bytes modulo 100,000 of an iterated SHA-512 (the iterations make a search for
+    look-alikes dearer); the smaller half stands first. Shown as 12 groups of 5.
+    """
+    groups = [group for half in sorted((_half(user, kid), _half(other, other_kid))) for group in half]
+    return " ".join(groups)
+
+
+def _half(user: str, kid: bytes) -> list[str]:
+    label = b"sc1 safety number\0" + user.encode("ascii") + b"\0" + kid
+    digest = label
+    for _ in range(5200):
+        digest = hashlib.sha512(digest + label).digest()
+    return [f"{int.from_bytes(digest[at : at + 5], 'big') % 100_000:05}" for at in range(0, 30, 5)]

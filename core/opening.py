@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core import chunking
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Content, decode_content, unpad
 from core.encoding import b64url, from_b64url, strict_json, unpack
 from core.envelope import (
@@ -68,6 +68,7 @@ class Opened:
     sid: bytes
     n: int
     sender: str
+    kind: Kind
     sender_key: VerifyKey
     to: tuple[str, ...]
     everyone: bool
@@ -81,7 +82,7 @@ class Opened:
 class Recipient:
     """Whoever opens: their name and keys, and what they know that an envelope must agree with.
 
-    ``keys`` maps EK kids (base64url) to keys. ``seen`` gives the delivery proof of an (IK kid, mid) that was taken
+    ``keys`` maps EK kids (base64url) to keys. ``may_receive`` says whether a name's pin admits an IK kid. ``seen`` gives the delivery proof of an (IK kid, mid) that was taken
     before, else None.
     """
 
@@ -89,6 +90,7 @@ class Recipient:
     kid: bytes
     keys: dict[str, OpeningKey]
     broker_key: bytes
+    may_receive: Callable[[str, bytes], bool]
     seen: Callable[[bytes, bytes], bytes | None]
 
 
@@ -160,7 +162,7 @@ def _allow_list(o: _Opening) -> None:
 
 def _sender(o: _Opening) -> None:
     o.sender_key = VerifyKey(o.ik_spki)
-    if b64url(o.sender_key.kid) != o.header.ik:
+    if b64url(o.sender_key.kid) != o.header.ik or not o.me.may_receive(o.header.sender, o.sender_key.kid):
         raise ValueError
 
 
@@ -271,6 +273,7 @@ def open_envelope(delivery: Delivery, me: Recipient, now_ms: int) -> Opened:
         sid=o.sid,
         n=o.header.to[o.place][2],
         sender=o.header.sender,
+        kind=o.header.kind,
         sender_key=o.sender_key,
         to=tuple(user for user, _, _ in o.header.to),
         everyone=o.everyone,

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from core.bundle import Bundle, SignedBundle, read_bundle
+from core.bundle import Bundle, Kind, SignedBundle, read_bundle
 from core.errors import BadBundle
 from core.events import Event, PeerKeyChanged, RosterChanged, Trust
 from core.frames import Entry, Roster
+from core.memory import Memory, Pin
+
+_KEEP_BUNDLE_MS = 24 * 3600 * 1000
+"""Look a bundle up again after a day: the key in it may have been superseded, and is kept for a week only."""
 
 
 class Peers:
     """The roster as the broker tells it, and beside it what this client has seen for itself.
 
     The roster says who can be written to; it is never believed about keys. Those come from bundles and messages, whose
-    signatures were checked, and the first one under a name pins it.
+    signatures were checked, and the first one under a name pins it. A name that was ever a profile's, or that was
+    verified, keeps its pin until a person accepts another key; a guest's new key is news.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory) -> None:
         self.present: dict[str, Entry] = {}
-        self._pins: dict[str, bytes] = {}
+        self._memory = memory
         self._changed: set[str] = set()
-        self._bundles: dict[str, Bundle] = {}
+        self._bundles: dict[str, tuple[Bundle, int]] = {}
         self._arriving: dict[str, Entry] | None = None
         self._known = False
 
@@ -49,37 +55,73 @@ class Peers:
 
     def trust_of(self, user: str, kid: bytes) -> Trust:
         """How ``kid`` stands under this name, without changing anything."""
-        pinned = self._pins.get(user)
-        if pinned is None:
+        pin = self._memory.pin(user)
+        if pin is None:
             return Trust.NEW
-        if pinned != kid:
+        if pin.blocked:
+            return Trust.BLOCKED
+        if pin.kid != kid:
             return Trust.CHANGED
+        if pin.verified is not None:
+            return Trust.VERIFIED
         return Trust.CHANGED if user in self._changed else Trust.PINNED
 
-    def meet(self, user: str, kid: bytes) -> list[Event]:
-        """Take note that ``user`` proved to hold ``kid``. A guest's new key replaces the pin and is news."""
-        pinned = self._pins.get(user)
-        if pinned == kid:
-            return []
-        self._pins[user] = kid
-        if pinned is None:
-            return []
+    def meet(self, user: str, kid: bytes, kind: Kind, now_ms: int) -> tuple[bool, list[Event]]:
+        """Take note that ``user`` proved to hold ``kid``; returns whether that key may be used, and the news.
+
+        A first key is pinned. Another one replaces the pin of a guest; under any other name it is only noted.
+        """
+        pin = self._memory.pin(user)
+        profile = kind is Kind.PROFILE
+        if pin is None:
+            self._memory.set_pin(Pin(user, kid, profile, now_ms))
+            return True, []
+        if pin.kid == kid:
+            if profile and not pin.profile:
+                self._memory.set_pin(replace(pin, profile=True))
+            return not pin.blocked, []
+        if pin.profile or pin.verified is not None or pin.blocked:
+            if pin.offered == kid:
+                return False, []
+            self._memory.set_pin(replace(pin, offered=kid, offered_at=now_ms))
+            return False, [PeerKeyChanged(user, pin.kid, kid, accepted=False)]
         self._changed.add(user)
-        return [PeerKeyChanged(user, pinned, kid)]
+        self._memory.set_pin(Pin(user, kid, profile, now_ms))
+        return True, [PeerKeyChanged(user, pin.kid, kid, accepted=True)]
+
+    def may_receive(self, user: str, kid: bytes) -> bool:
+        """Whether a message signed with ``kid`` under this name may be opened, without changing anything."""
+        pin = self._memory.pin(user)
+        if pin is None:
+            return True
+        if pin.blocked:
+            return False
+        return pin.kid == kid or not (pin.profile or pin.verified is not None)
 
     def bundle(self, user: str, now_ms: int) -> Bundle | None:
         """The bundle to seal to now; None if it must be looked up."""
-        bundle = self._bundles.get(user)
-        return bundle if bundle is not None and bundle.valid_at(now_ms) else None
+        bundle, since = self._bundles.get(user, (None, 0))
+        if bundle is None or not bundle.valid_at(now_ms) or now_ms - since > _KEEP_BUNDLE_MS:
+            return None
+        pin = self._memory.pin(user)
+        return bundle if pin and pin.kid == bundle.ik.kid and not pin.blocked else None
 
-    def learn(self, user: str, signed: SignedBundle, now_ms: int) -> list[Event]:
-        """Check a bundle that the broker handed out, and keep it; raises BadBundle."""
+    def learn(self, user: str, signed: SignedBundle, now_ms: int) -> tuple[Trust | None, list[Event]]:
+        """Check a bundle that the broker handed out, and keep it if its key is this name's.
+
+        Returns what speaks against the key (CHANGED or BLOCKED; None if nothing does), and the news; raises BadBundle.
+        """
         bundle = read_bundle(signed, user)
         if not bundle.valid_at(now_ms):
             raise BadBundle(user=user, why="it is not valid now")
-        news = self.meet(user, bundle.ik.kid)
-        self._bundles[user] = bundle
-        return news
+        if bundle.seq < self._memory.newest_bundle(bundle.ik.kid):
+            raise BadBundle(user=user, why="it is older than one that was seen before")
+        usable, news = self.meet(user, bundle.ik.kid, bundle.kind, now_ms)
+        if not usable:
+            return self.trust_of(user, bundle.ik.kid), news
+        self._memory.saw_bundle(bundle.ik.kid, bundle.seq)
+        self._bundles[user] = (bundle, now_ms)
+        return None, news
 
     def forget_bundles(self, users: Iterable[str] | None = None) -> None:
         """Look these users' bundles (by default everybody's) up again before sealing to them."""

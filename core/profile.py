@@ -51,7 +51,14 @@ class Profile:
 
     @classmethod
     def create(
-        cls, user: str, signing: SigningKey, opening: OpeningKey, curve_secret: bytes, *, now: float, random: Callable[[int], bytes]
+        cls,
+        user: str,
+        signing: SigningKey,
+        opening: OpeningKey,
+        curve_secret: bytes,
+        *,
+        now: float,
+        random: Callable[[int], bytes],
     ) -> Profile:
         """A new profile. Raises BadName."""
         at = int(now)
@@ -94,9 +101,7 @@ class Profile:
 
     def bundle(self) -> SignedBundle:
         """The current bundle, signed."""
-        return sign_bundle(
-            self.user, Kind.PROFILE, self.signing, self.keys[-1].key.public, seq=self.seq, now=self.bundled
-        )
+        return sign_bundle(self.user, Kind.PROFILE, self.signing, self.keys[-1].key.public, seq=self.seq, now=self.bundled)
 
     def encode(self) -> bytes:
         """The keystore's content, secrets and all."""

@@ -167,15 +167,13 @@ def _to_spki(key: rsa.RSAPublicKey) -> bytes:
 
 
 def _to_pkcs8(key: rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _private(der: bytes) -> rsa.RSAPrivateKey:
     try:
         key = serialization.load_der_private_key(der, password=None)
-    except Exception as error:  # noqa: BLE001 - several unrelated types, all meaning "not a key"
+    except Exception as error:
         raise KeyRefused(why="it cannot be read") from error
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != RSA_BITS:
         raise KeyRefused(why="it is not an RSA-2048 key")

@@ -12,10 +12,11 @@ from core.clock import Instant
 from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
 from core.errors import BadBundle
-from core.events import Event, Outcome, Receipt
+from core.events import Event, Outcome, Receipt, Trust
 from core.frames import Bundles, Frames, Lookup, Result, Status
 from core.identity import Identity
 from core.limits import LOOKUP_MAX, VOID_MAX
+from core.memory import Memory
 from core.peers import Peers
 
 _OUTCOMES = {
@@ -53,16 +54,15 @@ class Sending:
     recipient's key is another one by now; recipients drop what they already have.
     """
 
-    def __init__(self, me: Identity, peers: Peers, broker_key: bytes, random: Callable[[int], bytes]) -> None:
+    def __init__(self, me: Identity, peers: Peers, memory: Memory, broker_key: bytes, random: Callable[[int], bytes]) -> None:
         self._me = me
         self._peers = peers
+        self._memory = memory
         self._broker_key = broker_key
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
         self._asked: set[str] = set()
-        # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
-        self._counters: dict[tuple[str, bytes], int] = {}
         self._given_up: dict[str, list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
@@ -106,10 +106,14 @@ class Sending:
             outcome = Outcome.ABSENT
             if found.bundle is not None:
                 try:
-                    events += self._peers.learn(found.user, found.bundle, now.ms)
-                    continue
+                    objection, news = self._peers.learn(found.user, found.bundle, now.ms)
                 except BadBundle:
                     outcome = Outcome.UNTRUSTED
+                else:
+                    events += news
+                    if objection is None:
+                        continue
+                    outcome = Outcome.BLOCKED if objection is Trust.BLOCKED else Outcome.CHANGED
             for item in self._queue:
                 if found.user in item.waiting:
                     item.waiting.discard(found.user)
@@ -163,10 +167,11 @@ class Sending:
         for user, bundle in sorted(bundles.items()):
             kid = bundle.ik.kid
             if item.numbers.get(user, (b"", 0))[0] != kid:
-                if self._counters.setdefault((user, kid), 0) == 0:
+                # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
+                number = self._memory.next_number(user, kid)
+                if number == 1:
                     self._given_up.pop(user, None)  # what another key missed
-                self._counters[user, kid] += 1
-                item.numbers[user] = (kid, self._counters[user, kid])
+                item.numbers[user] = (kid, number)
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
@@ -176,6 +181,7 @@ class Sending:
             self._with_void(item, bundles),
             suite=item.suite,
             sender=self._me.user,
+            kind=self._me.kind,
             signing=self._me.signing,
             sid=self._me.sid,
             mid=item.mid,

@@ -52,10 +52,10 @@ from core.limits import (
     NONCE_BYTES,
     PROTOCOL_VERSION,
     RECIPIENTS_MAX,
-    REPLAY_MEMORY_MS,
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
+from core.memory import Memory, SessionMemory
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Order, Place
 from core.peers import Peers
@@ -106,25 +106,27 @@ class Session:
     ``broker_key`` is the broker's CURVE public key (32 bytes), ``random`` gives that many random bytes.
     """
 
-    def __init__(self, me: Identity, mode: Mode, broker_key: bytes, *, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, me: Identity, mode: Mode, broker_key: bytes, *, random: Callable[[int], bytes], memory: Memory | None = None
+    ) -> None:
         if mode is Mode.FULL and me.bundle is None:
             raise LocalProtocolError(what="a session that receives needs an encryption key")
         self.me: Final = me
         self.mode: Final = mode
         self.state = State.OFFLINE
-        self.peers: Final = Peers()
+        self._memory: Memory = memory or SessionMemory()
+        self.peers: Final = Peers(self._memory)
         self._broker_key = broker_key
         self._random = random
-        self._sending = Sending(me, self.peers, broker_key, random)
+        self._sending = Sending(me, self.peers, self._memory, broker_key, random)
         self._out: list[Frames] = []
         self._acks: list[tuple[bytes, bytes]] = []
         self._order = Order()
-        self._seen: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
         self._client_key = b""
         self._nonce = b""
         self._heard = self._spoke = 0.0
         keys = {b64url(opening.public.kid): opening for opening in me.openings}
-        self._recipient = Recipient(me.user, me.kid, keys, broker_key, self._taken_before)
+        self._recipient = Recipient(me.user, me.kid, keys, broker_key, self.peers.may_receive, self._memory.taken)
 
     # Commands
 
@@ -261,8 +263,8 @@ class Session:
             return [MessageRefused(message.sender, message.mid, error.stage)]
         kid = opened.sender_key.kid
         trust = self.peers.trust_of(opened.sender, kid)
-        news = self.peers.meet(opened.sender, kid)
-        self._remember(kid, opened.mid, opened.proof, now)
+        _, news = self.peers.meet(opened.sender, kid, opened.kind, now.ms)
+        self._memory.take(kid, opened.mid, opened.proof, now.ms)
         self._acks.append((message.copy_id, opened.proof))
         received = Message(
             id=opened.mid,
@@ -282,16 +284,6 @@ class Session:
         void = opened.content.void if isinstance(opened.content, Text) else ()
         mine = [n for user, n in void if user == self.me.user]
         return self._order.place(opened.sender_key.kid, opened.sid, opened.n, opened.mid, mine)
-
-    def _taken_before(self, kid: bytes, mid: bytes) -> bytes | None:
-        known = self._seen.get((kid, mid))
-        return known[0] if known else None
-
-    def _remember(self, kid: bytes, mid: bytes, proof: bytes, now: Instant) -> None:
-        self._seen[kid, mid] = (proof, now.ms)
-        oldest = next(iter(self._seen))
-        if self._seen[oldest][1] < now.ms - REPLAY_MEMORY_MS:
-            del self._seen[oldest]  # one in, at most one out: never a long pause
 
     def _pump(self, now: Instant) -> list[Event]:
         if self.state is not State.READY:
