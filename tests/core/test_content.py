@@ -49,7 +49,9 @@ def test_mutated_content_is_content_or_a_value_error(data: st.DataObject) -> Non
     assert isinstance(content, Text | Unknown)
 
 
-@pytest.mark.parametrize("raw", [b"\x81" * 20_000, b"\x91" * 20_000, b"\xdf\xff\xff\xff\xff", b"\x82\xa4type\xa4text\xa4text\xdb\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"\x81" * 20_000, b"\x91" * 20_000, b"\xdf\xff\xff\xff\xff", b"\x82\xa4type\xa4text\xa4text\xdb\xff\xff\xff\xff"]
+)
 def test_deep_and_lying_content_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not content"):
         decode_content(raw)

@@ -27,7 +27,23 @@ def test_usernames(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "everyone", "Bob", "x" * 33, ".bob", "-bob", "_bob", "a..b", "b ob", "bob\n", "bøb", "b/b", "b,b", "bob\0", "\u0430lice"],
+    [
+        "",
+        "everyone",
+        "Bob",
+        "x" * 33,
+        ".bob",
+        "-bob",
+        "_bob",
+        "a..b",
+        "b ob",
+        "bob\n",
+        "bøb",
+        "b/b",
+        "b,b",
+        "bob\0",
+        "\u0430lice",
+    ],
 )
 def test_what_is_no_username(name: str) -> None:
     assert not is_name(name)
