@@ -107,9 +107,7 @@ class Store:
 
     def next_number(self, user: str, kid: bytes) -> int:
         """See ``core.memory.Memory``."""
-        ((n,),) = self._query(
-            "INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", user, kid
-        )
+        ((n,),) = self._query("INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", user, kid)
         return int(n)  # type: ignore[call-overload,no-any-return]  # the column is an INTEGER
 
     def newest_bundle(self, kid: bytes) -> int:
@@ -119,9 +117,7 @@ class Store:
 
     def saw_bundle(self, kid: bytes, seq: int) -> None:
         """See ``core.memory.Memory``."""
-        self._query(
-            "INSERT INTO bundles VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)", kid, seq
-        )
+        self._query("INSERT INTO bundles VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)", kid, seq)
 
 
 def _pin(row: tuple[object, ...]) -> Pin:

@@ -11,7 +11,7 @@ from core.bundle import Bundle, Suite
 from core.clock import Instant
 from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
-from core.errors import BadBundle
+from core.errors import BadBundle, LocalProtocolError
 from core.events import Event, Outcome, Receipt, Trust
 from core.frames import Bundles, Frames, Lookup, Result, Status
 from core.identity import Identity
@@ -31,7 +31,10 @@ _OUTCOMES = {
 
 @dataclass(slots=True)
 class _Outgoing:
-    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome.
+
+    ``secrets`` are those of every time it was sealed: a recipient who took it the first time proves that one.
+    """
 
     id: bytes
     mid: bytes
@@ -51,7 +54,8 @@ class Sending:
     """The way out. It asks for the bundles it lacks, seals when it has them, and keeps what was not answered.
 
     After a reconnect everything unanswered goes out again under the same mid and counters, sealed anew where a
-    recipient's key is another one by now; recipients drop what they already have.
+    recipient's encryption key is another one by now; recipients drop what they already have. It is never sealed anew
+    for another identity key: whoever holds that is not whom it was written to, and the broker could make it so.
     """
 
     def __init__(self, me: Identity, peers: Peers, memory: Memory, broker_key: bytes, random: Callable[[int], bytes]) -> None:
@@ -66,7 +70,9 @@ class Sending:
         self._given_up: dict[str, list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
-        """Queue one envelope for ``to``."""
+        """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
+        if mid in self._sent or any(item.mid == mid for item in self._queue):
+            raise LocalProtocolError(what="a message's id was used twice")
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -87,7 +93,11 @@ class Sending:
             missing.update(dict.fromkeys(lacking))
             if lacking:
                 held.append(item)
-            elif item.waiting:
+                continue
+            for user in self._others_by_now(item, now):
+                item.waiting.discard(user)
+                events.append(Receipt(item.id, user, Outcome.GONE))
+            if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
         self._queue = held
@@ -144,6 +154,14 @@ class Sending:
                 del self._sent[result.mid]
         return [Receipt(item.id, user, outcome)]
 
+    def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
+        """Recipients for whom it was sealed before, and whose identity key is another one now."""
+        return [
+            user
+            for user in sorted(item.waiting & item.bundles.keys())
+            if (bundle := self._peers.bundle(user, now.ms)) and bundle.ik.kid != item.bundles[user].ik.kid
+        ]
+
     def _dispatch(self, item: _Outgoing, now: Instant) -> Frames:
         bundles = {user: bundle for user in item.waiting if (bundle := self._peers.bundle(user, now.ms))}
         if item.sealed is None or not self._still_fits(item, bundles):
@@ -159,7 +177,7 @@ class Sending:
     @staticmethod
     def _still_fits(item: _Outgoing, bundles: dict[str, Bundle]) -> bool:
         def keys(of: dict[str, Bundle]) -> dict[str, bytes]:
-            return {user: bundle.ek.kid + bundle.ik.kid for user, bundle in of.items()}
+            return {user: bundle.ek.kid for user, bundle in of.items()}
 
         return keys(item.bundles) == keys(bundles)
 

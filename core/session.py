@@ -56,6 +56,7 @@ from core.limits import (
 )
 from core.login import LoginContext, prove
 from core.memory import Memory, SessionMemory
+from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Order, Place
 from core.peers import Peers
@@ -124,6 +125,7 @@ class Session:
         self._order = Order()
         self._client_key = b""
         self._nonce = b""
+        self._asks_users = False
         self._heard = self._spoke = 0.0
         keys = {b64url(opening.public.kid): opening for opening in me.openings}
         self._recipient = Recipient(me.user, me.kid, keys, broker_key, self.peers.may_receive, self._memory.taken)
@@ -157,8 +159,11 @@ class Session:
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
-        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong.
+        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, BadName,
+        and LocalProtocolError for an id that is still on its way.
         """
+        # The broker would end the connection over a name that is none, and the resent message the next one.
+        to = tuple(dict.fromkeys(check_name(user) for user in to))
         content = Text(text)
         check_length(encode_content(content), suite)
         step = RECIPIENTS_MAX if everyone else 1
@@ -168,8 +173,11 @@ class Session:
         return [*(Receipt(id_, user, Outcome.QUEUED) for user in to), *self._pump(now)]
 
     def ask_users(self) -> None:
-        """Ask for the whole roster once; it arrives as RosterChanged."""
-        self._say(Users())
+        """Ask for the whole roster once, at the latest after the login; it arrives as RosterChanged."""
+        if self.state is State.READY:
+            self._say(Users())
+        else:
+            self._asks_users = True
 
     def say_bye(self) -> None:
         """Tell the broker that this connection is closing."""
@@ -209,7 +217,12 @@ class Session:
         match message:
             case Challenge(nonce):
                 self._prove(nonce)
-            case Welcome():
+            case Welcome(version):
+                if version != PROTOCOL_VERSION:
+                    raise RemoteProtocolError(what="a version that was not offered")
+                if self._asks_users:
+                    self._asks_users = False
+                    self._say(Users())
                 self._sending.reconnected()
                 return [Welcomed(), *self._pump(now)]
             case Roster():
