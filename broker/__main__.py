@@ -9,8 +9,10 @@ import resource
 import signal
 import socket
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -20,55 +22,114 @@ from core.places import ConnectionFile, default_data_dir
 log = logging.getLogger("broker")
 
 DEFAULT_PORT: Final = 12345
+_ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen by --host and guarded by ZAP
+
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder for the key, the log and the connection file.  [default: the state folder]",
+)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - the access rule guards it
-@click.option(
-    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
-)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder for the key and the connection file.  [default: the state folder]"
-)
-@click.option("--open", "open_to_all", is_flag=True, help="Let other machines in; without it, only this one.")
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", default=_ALL[0], show_default=True, help="Address to listen on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any.")
+@_data
+@click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
-def main(host: str, port: int, data: Path | None, open_to_all: bool, verbose: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, /, host: str, port: int, data: Path | None, open_to_all: bool, verbose: bool) -> None:
     """Run the SecureChat broker: it routes encrypted messages by username and can read none of them.
 
-    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves.
+    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
+    the same folder, also while it runs.
     """
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
-    try:
-        serve(host, port, data or default_data_dir(), open_to_all=open_to_all)
-    except SecureChatError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.advice:
-            click.echo(f"hint: {error.advice}", err=True)
-        sys.exit(1)
+    context.obj = data or default_data_dir()
+    if context.invoked_subcommand is None:
+        logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
+        serve(host, port, context.obj, open_to_all=open_to_all)
+
+
+@cli.command()
+@click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in.")
+@click.option("--host", help="The broker's address as others see it.  [default: this machine's]")
+@click.pass_obj
+def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
+    """Make an invite and print it: a securechat:// line with a secret in it, for somebody on another machine.
+
+    Whoever has the line can use it, so send it over a channel you trust.
+    """
+    from broker import admin
+
+    line, name = admin.make_invite(folder, uses, days * 86_400, host or _outward_address(), DEFAULT_PORT)
+    click.echo(line)
+    click.echo(
+        f"good for {uses} until {_day(time.time() + days * 86_400)}; revoke it with: securechat-broker revoke {name}", err=True
+    )
+
+
+@cli.command()
+@click.pass_obj
+def invites(folder: Path, /) -> None:
+    """List the invites."""
+    from broker import admin
+
+    for key, one in admin.read_ledger(folder).invites():
+        state = "revoked" if one.revoked else f"used {one.used} of {one.uses}, until {_day(one.expires)}"
+        click.echo(f"{key[:8]}  {state}")
+
+
+@cli.command()
+@click.argument("name")
+@click.pass_obj
+def revoke(folder: Path, /, name: str) -> None:
+    """Stop an invite from letting anybody new in; NAME is what 'invites' lists."""
+    from broker import admin
+
+    admin.revoke(folder, name)
+    click.echo(f"invite {name} is revoked", err=True)
+
+
+@cli.command()
+@click.pass_obj
+def users(folder: Path, /) -> None:
+    """List the names that profiles hold, with their keys' fingerprints."""
+    from broker import admin
+    from core.encoding import from_b64url
+    from core.names import short_fingerprint
+
+    for owner in admin.read_ledger(folder).owners():
+        click.echo(f"{owner.user:32}  {short_fingerprint(from_b64url(owner.kid))}  since {_day(owner.at)}")
+
+
+@cli.command()
+@click.argument("name")
+@click.pass_obj
+def release(folder: Path, /, name: str) -> None:
+    """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key."""
+    from broker import admin
+
+    admin.release(folder, name)
+    click.echo(f"{name} is free", err=True)
 
 
 def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
     """Run a broker until a signal stops it; raises BrokerFailed."""
-    import zmq
-    from zmq.utils import z85
-
-    from broker.access import Access
     from broker.files import connection_file, data_folder, load_or_make_keys
-    from broker.server import CurveKeys, Server
-
-    def make_keys() -> CurveKeys:
-        public, secret = zmq.curve_keypair()
-        return CurveKeys(z85.decode(public), z85.decode(secret))
+    from broker.ledger import Ledger
+    from broker.server import Server
+    from broker.storage import SqliteStorage
 
     _raise_file_limit()
     number = _resolve(host)
-    with data_folder(data) as folder:
-        keys = load_or_make_keys(folder, make_keys)
-        server = Server(number, port, keys=keys, access=Access(open_to_all))
+    with data_folder(data) as folder, contextlib.closing(SqliteStorage(folder)) as storage:
+        keys = load_or_make_keys(folder)
+        server = Server(number, port, keys=keys, ledger=Ledger(), storage=storage, open_to_all=open_to_all)
+        storage.start(server.wake)
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, lambda *_: server.stop())
-        local = "127.0.0.1" if number in ("0.0.0.0", "::") else number  # noqa: S104 - compared, not bound
-        content = ConnectionFile.describe(local, server.port, keys.public, os.getpid())
+        content = ConnectionFile.describe("127.0.0.1" if number in _ALL else number, server.port, keys.public, os.getpid())
         try:
             with connection_file(folder, content) as found:
                 log.info("Server listening on %s:%d", host, server.port)
@@ -81,14 +142,18 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
 
 def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: bool) -> None:
     if open_to_all:
-        others = content.address.at(_outward_address() if number in ("0.0.0.0", "::") else number)  # noqa: S104
+        others = content.address.at(_outward_address() if number in _ALL else number)
         log.info("Other machines connect to %s", others.url)
     else:
-        log.info("Only this machine is let in; --open lets others in")
+        log.info("Only this machine is let in, and who is invited: securechat-broker invite")
     if found:
         log.info("Clients of this user on this machine find it by themselves; its address is %s", content.url)
     else:
         log.info("Another broker of this user runs here, so name this one to clients: --broker %s", content.url)
+
+
+def _day(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _resolve(host: str) -> str:
@@ -112,6 +177,25 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main(**_: Any) -> NoReturn:
+    """Run; every way out is an exit code, none a traceback."""
+    try:
+        cli.main(prog_name="securechat-broker", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except SecureChatError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.advice:
+            click.echo(f"hint: {error.advice}", err=True)
+        sys.exit(1)
+    sys.exit(0)
 
 
 if __name__ == "__main__":

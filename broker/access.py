@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.limits import CURVE_KEY_BYTES
@@ -13,13 +13,14 @@ _VERSION = b"1.0"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Lets this machine in, and others only if ``open_to_all``."""
+    """Lets this machine in; others only if ``open_to_all``, or if ``knows`` says so of their CURVE key (32 bytes)."""
 
     open_to_all: bool
+    knows: Callable[[bytes], bool]
 
-    def admits(self, address: str) -> bool:
-        """Whether a peer from this IP address may connect."""
-        if self.open_to_all:
+    def admits(self, address: str, key: bytes) -> bool:
+        """Whether a peer from this IP address, which proved to hold this CURVE key, may connect."""
+        if self.open_to_all or self.knows(key):
             return True
         try:
             ip = ipaddress.ip_address(address.partition("%")[0])
@@ -34,6 +35,8 @@ class Access:
         if len(request) != 7 or request[0] != _VERSION:
             return [_VERSION, request[1] if len(request) > 1 else b"", b"500", b"not a request", b"", b""]
         _, number, _, address, _, mechanism, key = request
-        if mechanism == b"CURVE" and len(key) == CURVE_KEY_BYTES and self.admits(address.decode("ascii", "replace")):
+        if mechanism != b"CURVE" or len(key) != CURVE_KEY_BYTES:
+            return [_VERSION, number, b"400", b"not CURVE", b"", b""]
+        if self.admits(address.decode("ascii", "replace"), key):
             return [_VERSION, number, b"200", b"OK", key.hex().encode("ascii"), b""]
         return [_VERSION, number, b"400", b"not invited", b"", b""]

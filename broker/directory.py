@@ -87,6 +87,10 @@ class Directory:
             user.bundle = hello.bundle
             self._refresh(hello.user)
 
+    def renew(self, connection: Connection, bundle: SignedBundle) -> None:
+        """Hand out another bundle for the user of this connection."""
+        self._users[connection.user].bundle = bundle
+
     def leave(self, connection: Connection) -> None:
         """Let go of a connection, and of its name if it was the last to hold it."""
         name = connection.hello.user

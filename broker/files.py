@@ -6,9 +6,12 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import zmq
+from zmq.utils import z85
 
 from broker.server import CurveKeys
 from core.errors import BadAddress, BrokerFailed
@@ -39,7 +42,13 @@ def data_folder(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def load_or_make_keys(folder: Path, make: Callable[[], CurveKeys]) -> CurveKeys:
+def new_curve_keys() -> CurveKeys:
+    """A fresh CURVE pair."""
+    public, secret = zmq.curve_keypair()
+    return CurveKeys(z85.decode(public), z85.decode(secret))
+
+
+def load_or_make_keys(folder: Path) -> CurveKeys:
     """The broker's CURVE pair: kept in the folder, so that a restart does not look like another broker.
 
     Raises BrokerFailed for a key file that is damaged or open to other users; it is never overwritten.
@@ -48,7 +57,7 @@ def load_or_make_keys(folder: Path, make: Callable[[], CurveKeys]) -> CurveKeys:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        keys = make()
+        keys = new_curve_keys()
         _write(path, keys.public + keys.secret)
         return keys
     except OSError as error:

@@ -8,14 +8,16 @@ The two methods that every message passes (``mail`` and ``acked``) return what t
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
 from broker.directory import Connection, Directory
+from broker.ledger import Admitted, Bundled, Claimed, Ledger, LogEvent
 from core import frames
-from core.bundle import Kind, read_bundle
+from core.bundle import Bundle, Kind, SignedBundle, read_bundle
 from core.clock import Instant
+from core.encoding import b64url
 from core.errors import BadBundle, BadSignature, FrameError, KeyRefused
 from core.frames import (
     ACK_SIZE,
@@ -36,6 +38,7 @@ from core.frames import (
     Pong,
     Prove,
     Reason,
+    Renew,
     Roster,
     Send,
     Status,
@@ -72,9 +75,14 @@ Delivery = tuple[tuple[Connection, ...], bytes]
 
 
 class Router:
-    """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes."""
+    """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes.
 
-    def __init__(self, broker_key: bytes, *, random: Callable[[int], bytes]) -> None:
+    What ``to_log`` gets comes back through ``committed`` once it is safe; logins that depend on it wait until then.
+    """
+
+    def __init__(
+        self, broker_key: bytes, ledger: Ledger, to_log: Callable[[LogEvent], None], *, random: Callable[[int], bytes]
+    ) -> None:
         self.connections: Final[dict[bytes, Connection]] = {}
         self.directory: Final = Directory()
         self.with_results: Final[set[Connection]] = set()
@@ -82,6 +90,9 @@ class Router:
         self.doomed: list[tuple[bytes, bytes]] = []
         self._broker_key = broker_key
         self._random = random
+        self._ledger = ledger
+        self._to_log = to_log
+        self._claims: dict[bytes, tuple[Connection, Claimed | Admitted]] = {}
         self._unproven: dict[bytes, Connection] = {}
         self._next_copy = count(1).__next__
         self._receivers = self.directory.receivers.get
@@ -210,12 +221,32 @@ class Router:
                 self._say(connection, Bundles(tuple(Found(user, self.directory.bundle(user)) for user in users)))
             case Users():
                 self._send_roster(connection)
+            case Renew(bundle):
+                self._renew(connection, bundle, now)
             case Bye():
                 self.gone(connection)
             case Pong():
                 pass
             case Hello() | Prove():
                 self.malformed(rid)
+
+    def _renew(self, connection: Connection, signed: SignedBundle, now: Instant) -> None:
+        hello = connection.hello
+        try:
+            bundle = read_bundle(signed, hello.user)
+        except BadBundle:
+            self.malformed(connection.rid)
+            return
+        if bundle.ik.kid != self.directory.holder(hello.user) or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
+            self.malformed(connection.rid)
+            return
+        self.directory.renew(connection, signed)
+        self._log_bundle(bundle, signed, now)
+
+    def _log_bundle(self, bundle: Bundle, signed: SignedBundle, now: Instant) -> None:
+        if bundle.kind is Kind.PROFILE and bundle.seq > self._ledger.newest_bundle(bundle.user):
+            kid = b64url(bundle.ik.kid)
+            self._to_log(Bundled(bundle.user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
 
     def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
         for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
@@ -231,10 +262,12 @@ class Router:
         if connection is None and isinstance(message, Hello):
             self._greet(rid, client_key, message, now)
         elif connection is not None and isinstance(message, Prove):
+            if rid in self._claims:
+                return  # proven, and waiting for the log
             reason = self._check(connection, message, now)
             if reason:
                 self._refuse(rid, connection, reason)
-            else:
+            elif rid not in self._claims:
                 self._admit(connection, now)
         elif not isinstance(message, Bye | Pong):  # nothing to answer: it is leaving, or late
             self._refuse(rid, connection, Reason.NOT_LOGGED_IN)
@@ -262,18 +295,67 @@ class Router:
                     return Reason.LOGIN_FAILED
         except (KeyRefused, BadSignature, BadBundle):
             return Reason.LOGIN_FAILED
-        if hello.kind is not Kind.GUEST or (hello.mode is Mode.FULL and hello.bundle is None):
+        profile = hello.kind is Kind.PROFILE
+        if (profile and hello.curve is None) or (hello.mode is Mode.FULL and hello.bundle is None):
             return Reason.LOGIN_FAILED
         if self.directory.holder(hello.user) not in (None, ik.kid):
             return Reason.NAME_TAKEN
-        return None if self.directory.has_room(hello.user) else Reason.BUSY
+        if not self.directory.has_room(hello.user):
+            return Reason.BUSY
+        return self._check_name(connection, b64url(ik.kid), now)
+
+    def _check_name(self, connection: Connection, kid: str, now: Instant) -> Reason | None:
+        """Whether the log lets this key use this name, and come in by this door; what is new goes into the log first."""
+        hello = connection.hello
+        owner = self._ledger.owner(hello.user)
+        claimed = any(claim.user == hello.user and claim.kid != kid for _, claim in self._claims.values())
+        if claimed or (owner and (hello.kind is Kind.GUEST or owner.kid != kid)):
+            return Reason.NAME_TAKEN
+        key, invite = self._ledger.invite(connection.client_key) or (None, None)
+        if owner or (invite and (hello.user, kid) in invite.guests):
+            return None
+        if invite:
+            on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
+            if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
+                return Reason.NOT_INVITED
+        event: Claimed | Admitted
+        if hello.kind is Kind.PROFILE:
+            event = Claimed(hello.user, kid, b64url(hello.curve or b""), key, int(now.wall))
+        elif key:
+            event = Admitted(hello.user, kid, key, int(now.wall))
+        else:
+            return None
+        self._claims[connection.rid] = (connection, event)
+        self._to_log(event)
+        return None
+
+    def committed(self, events: Iterable[LogEvent], now: Instant) -> None:
+        """Take what is safely in the log, in its order, from whomever; logins that waited for it go on."""
+        for event in events:
+            self._ledger.apply(event)
+            for rid, (connection, claim) in list(self._claims.items()):
+                if claim == event:
+                    del self._claims[rid]
+                    self._settle(connection, claim, now)
+
+    def _settle(self, connection: Connection, claim: Claimed | Admitted, now: Instant) -> None:
+        if connection.rid not in self._unproven:
+            return  # it has left meanwhile; the name is its all the same
+        owner = self._ledger.owner(claim.user)
+        if isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid):
+            self._refuse(connection.rid, connection, Reason.NAME_TAKEN)
+        else:
+            self._admit(connection, now)
 
     def _admit(self, connection: Connection, now: Instant) -> None:
         del self._unproven[connection.rid]
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
-        self.directory.enter(connection, VerifyKey(connection.hello.ik).kid)
+        hello = connection.hello
+        self.directory.enter(connection, VerifyKey(hello.ik).kid)
+        if hello.bundle is not None:
+            self._log_bundle(read_bundle(hello.bundle, hello.user), hello.bundle, now)
         self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
         if connection.hello.mode is Mode.FULL:
             self._send_roster(connection)
@@ -281,6 +363,7 @@ class Router:
     def gone(self, connection: Connection) -> None:
         """Let go of a connection that has ended, in whatever state; what it had not acknowledged is answered for."""
         self._unproven.pop(connection.rid, None)
+        self._claims.pop(connection.rid, None)
         self.with_results.discard(connection)
         if self.connections.pop(connection.rid, None) is None:
             return

@@ -22,7 +22,9 @@ from zmq.utils.monitor import parse_monitor_message
 
 from broker.access import Access
 from broker.directory import Connection
+from broker.ledger import Ledger, LogEvent
 from broker.router import Router
+from broker.storage import Storage
 from core.clock import Instant
 from core.errors import BrokerFailed, FrameError
 from core.frames import PING, Frames
@@ -70,18 +72,24 @@ class Server:
         port: int,
         *,
         keys: CurveKeys | None,
-        access: Access,
+        ledger: Ledger,
+        storage: Storage,
+        open_to_all: bool = False,
         clock: Callable[[], Instant] = lambda: Instant(time.time(), time.monotonic()),
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._access = access
         self._clock = clock
+        self._storage = storage
+        self._access = Access(open_to_all, lambda key: ledger.knows(key, self._clock().wall))
         self._curve = keys is not None
         self._context = zmq.Context()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
         self._stopping = False
-        self.router: Final = Router(keys.public if keys else bytes(CURVE_KEY_BYTES), random=random)
+        self._to_log: list[LogEvent] = []
+        self.router: Final = Router(keys.public if keys else bytes(CURVE_KEY_BYTES), ledger, self._to_log.append, random=random)
+        self.router.committed(storage.completed(), clock())
         # Connections that have not logged in, by file descriptor, and since when; and the descriptor of each that spoke.
         self._waiting: dict[int, float] = {}
         self._descriptors: dict[bytes, int] = {}
@@ -120,6 +128,10 @@ class Server:
     def stop(self) -> None:
         """Let ``run`` end soon. From any thread, or from a signal handler."""
         self._stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the loop look at the storage soon. From any thread."""
         with contextlib.suppress(OSError):
             self._wake_in.send(b"\0")
 
@@ -157,9 +169,11 @@ class Server:
             if router.with_results:
                 self._send_results()
             self._send_outgoing()
+            self._keep_log(now)
             if dry:
                 due = tick_at if router.directory.changed or self._suspects else sweep_at
                 ready = zmq_poll(every, max(0, int((due - mono) * 1000) + 1))
+                self._drain_wake()
                 if any(sock is not self._socket for sock, _ in ready):
                     self._look_aside()
             elif mono >= look_at:
@@ -219,6 +233,21 @@ class Server:
         except FrameError:  # from the two calls that read a head themselves; its message was read to the end
             self.router.malformed(rid)
         return False
+
+    def _drain_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_out.recv(4096):
+                pass
+
+    def _keep_log(self, now: Instant) -> None:
+        if self._to_log:
+            self._storage.submit(self._to_log.copy())
+            self._to_log.clear()
+        if events := self._storage.completed():
+            self.router.committed(events, now)
+            self._send_outgoing()
+        if self._storage.failure:
+            raise BrokerFailed(why=self._storage.failure)
 
     def _receive(self, rid: bytes, frame: zmq.Frame, more: list[zmq.Frame], now: Instant) -> None:
         """Everything but single messages and acknowledgements: read the rest, whatever its length, and route it."""

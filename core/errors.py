@@ -25,12 +25,14 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   └── VersionRefused          no protocol version in common
     ├── UserAbsent              a recipient who is not connected
     ├── NobodyHere              Everyone, and nobody is connected
+    ├── LogDamaged              an event in the broker's log that does not parse
     ├── BrokerFailed            the broker cannot start or go on
     ├── KeystoreDamaged         a profile's keystore that is not whole
     ├── KeystoreLocked          a passphrase is needed
     ├── WrongPassphrase         … and this is not it
     ├── KeystoreUnsafe          a keystore that others can get at
     ├── KeystoreUnreadable      … or that cannot be read
+    ├── StoreFailed             a profile's database that cannot be used
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
@@ -169,9 +171,9 @@ class NameTaken(LoginRefused):
 
 
 class NotInvited(LoginRefused):
-    """The broker at {where} does not let this address in."""
+    """The broker at {where} does not let you in: you have no invite, or it is used up, expired or revoked."""
 
-    hint = "Whoever runs the broker can start it with --open."
+    hint = "Ask whoever runs the broker for an invite; they make one with: securechat-broker invite"
 
 
 class VersionRefused(LoginRefused):
@@ -188,6 +190,10 @@ class UserAbsent(SecureChatError):
 
 class NobodyHere(UserAbsent):
     """Nobody else is connected, so nothing was sent."""
+
+
+class LogDamaged(SecureChatError):
+    """The broker's log of names is damaged; restore it from a backup."""
 
 
 class BrokerFailed(SecureChatError):
@@ -222,6 +228,10 @@ class KeystoreUnsafe(SecureChatError):
 
 class KeystoreUnreadable(SecureChatError):
     """{path} cannot be read: {why}."""
+
+
+class StoreFailed(SecureChatError):
+    """The database {path} cannot be used: {why}."""
 
 
 class ProfileMissing(SecureChatError):

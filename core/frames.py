@@ -69,6 +69,7 @@ class Reason(StrEnum):
 
     VERSION = "version"
     NAME_TAKEN = "name-taken"
+    NOT_INVITED = "not-invited"
     LOGIN_FAILED = "login-failed"
     NOT_LOGGED_IN = "not-logged-in"
     MALFORMED = "malformed"
@@ -76,7 +77,11 @@ class Reason(StrEnum):
 
 
 class Hello(Struct, frozen=True, forbid_unknown_fields=True):
-    """A client introduces itself. ``bundle`` is None only where nobody is to write to it (mode ``send``)."""
+    """A client introduces itself.
+
+    ``bundle`` is None only where nobody is to write to it (mode ``send``). ``curve`` is the CURVE public key by which a
+    profile's later connections are known; None for a guest.
+    """
 
     versions: Annotated[tuple[int, ...], Meta(min_length=1, max_length=16)]
     mode: Mode
@@ -84,6 +89,7 @@ class Hello(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind
     ik: _Spki
     bundle: SignedBundle | None
+    curve: _Nonce | None
     nonce: _Nonce
 
 
@@ -146,6 +152,12 @@ class Bundles(Struct, frozen=True, forbid_unknown_fields=True):
     found: Annotated[tuple[Found, ...], Meta(min_length=1, max_length=LOOKUP_MAX)]
 
 
+class Renew(Struct, frozen=True, forbid_unknown_fields=True):
+    """A newer bundle of the user who is logged in."""
+
+    bundle: SignedBundle
+
+
 class Ping(Struct, frozen=True, forbid_unknown_fields=True):
     """Still here? Any traffic counts as an answer; PONG is one."""
 
@@ -166,7 +178,7 @@ class Error(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Control = (
-    Hello | Challenge | Prove | Welcome | Roster | Users | Lookup | Bundles | Ping | Pong | Bye | Error
+    Hello | Challenge | Prove | Welcome | Roster | Users | Lookup | Bundles | Renew | Ping | Pong | Bye | Error
 )  # fmt: skip
 
 _VERBS: Final[dict[bytes, type[Control]]] = {
@@ -178,6 +190,7 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
     b"U": Users,
     b"L": Lookup,
     b"B": Bundles,
+    b"K": Renew,
     b"I": Ping,
     b"J": Pong,
     b"Q": Bye,
@@ -185,7 +198,7 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
 }
 _BYTE_OF: Final = {kind: verb for verb, kind in _VERBS.items()}
 _DECODERS: Final = {verb: msgspec.msgpack.Decoder(kind) for verb, kind in _VERBS.items()}
-_FROM_CLIENT: Final = frozenset(b"HPULIJQ")
+_FROM_CLIENT: Final = frozenset(b"HPULKIJQ")
 
 
 class Ack(Struct, frozen=True):
@@ -236,7 +249,7 @@ class Deliver(Struct, frozen=True):
     wrap: bytes | None
 
 
-FromClient = Hello | Prove | Users | Lookup | Ping | Pong | Bye | Ack | Send | Fanout
+FromClient = Hello | Prove | Users | Lookup | Renew | Ping | Pong | Bye | Ack | Send | Fanout
 FromBroker = Challenge | Welcome | Roster | Bundles | Ping | Pong | Bye | Error | Results | Deliver
 
 ACK_SIZE: Final = COPY_ID_BYTES + HASH_BYTES
@@ -304,6 +317,8 @@ def read_from_client(frames: Sequence[bytes]) -> FromClient:
         _check_name(message.user)
         if message.bundle is not None:
             _check_bundle(message.bundle)
+    elif isinstance(message, Renew):
+        _check_bundle(message.bundle)
     elif isinstance(message, Lookup):
         for user in message.users:
             _check_name(user)
@@ -323,7 +338,7 @@ def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
         return Deliver(copy_id, mid, _name(head[_DELIVER_HEAD:]), frames[1], frames[2] if len(frames) == 3 else None)
     if verb == b"R":
         return Results(tuple(_result_items(head)))
-    if verb in _VERBS and head[0] in b"HPULA":
+    if verb in _VERBS and head[0] in b"HPULKA":
         raise FrameError(what="a broker does not say this")
     message = _read_control(head)
     if isinstance(message, Roster):

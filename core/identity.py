@@ -15,6 +15,7 @@ class Identity:
 
     ``openings`` are the encryption keys, the current one first; there are none, and no ``bundle``, for an identity that only
     sends: nobody can write to it. ``sid`` (16 random bytes) names the space in which this identity counts its messages.
+    ``curve`` is a profile's CURVE public key.
     """
 
     user: str
@@ -23,6 +24,7 @@ class Identity:
     openings: tuple[OpeningKey, ...]
     bundle: SignedBundle | None
     sid: bytes
+    curve: bytes | None = None
 
     @property
     def kid(self) -> bytes:

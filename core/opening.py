@@ -82,8 +82,8 @@ class Opened:
 class Recipient:
     """Whoever opens: their name and keys, and what they know that an envelope must agree with.
 
-    ``keys`` maps EK kids (base64url) to keys. ``may_receive`` says whether a name's pin admits an IK kid. ``seen`` gives the delivery proof of an (IK kid, mid) that was taken
-    before, else None.
+    ``keys`` maps EK kids (base64url) to keys. ``may_receive`` says whether a name's pin admits an IK kid. ``seen`` gives
+    the delivery proof of an (IK kid, mid) that was taken before, else None.
     """
 
     user: str

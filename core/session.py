@@ -148,6 +148,7 @@ class Session:
                 kind=self.me.kind,
                 ik=self.me.signing.public.spki,
                 bundle=self.me.bundle,
+                curve=self.me.curve,
                 nonce=self._nonce,
             )
         )

@@ -1,0 +1,81 @@
+"""What an administrator does to a broker's log, whether the broker runs or not: invites, and names."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from broker.files import FILE_NAME, load_or_make_keys, new_curve_keys
+from broker.ledger import Invited, Ledger, LogEvent, Released, Revoked, decode_event
+from broker.storage import LOG_NAME, append, open_log
+from core.address import BrokerAddress
+from core.encoding import b64url
+from core.errors import BadAddress, BrokerFailed
+from core.names import check_name
+from core.places import decode_connection_file
+
+
+def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port: int) -> tuple[str, str]:
+    """Add an invite to the log; returns its line, secret included, and the name by which it is revoked."""
+    _must_exist(folder)
+    keys = new_curve_keys()
+    now = int(time.time())
+    key = b64url(keys.public)
+    _append(folder, Invited(key, uses, now + int(seconds), now))
+    address = BrokerAddress((host,), _port(folder, default_port), load_or_make_keys(folder).public)
+    return f"{address.url}/{b64url(keys.secret)}", key[:8]
+
+
+def revoke(folder: Path, name: str) -> None:
+    """Revoke the invite whose key begins with ``name``; raises BrokerFailed if that is none, or several."""
+    found = [key for key, _ in read_ledger(folder).invites() if name and key.startswith(name)]
+    if len(found) != 1:
+        raise BrokerFailed(why=f"There is no invite {name}; 'securechat-broker invites' lists them.")
+    _append(folder, Revoked(found[0], int(time.time())))
+
+
+def release(folder: Path, name: str) -> None:
+    """Take a name from the profile that holds it; raises BrokerFailed if none does, and BadName."""
+    if read_ledger(folder).owner(check_name(name)) is None:
+        raise BrokerFailed(why=f"No profile holds the name {name}; 'securechat-broker users' lists them.")
+    _append(folder, Released(name, int(time.time())))
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """What the log amounts to now."""
+    _must_exist(folder)
+    ledger = Ledger()
+    with _log(folder) as database:
+        for (raw,) in database.execute("SELECT event FROM log ORDER BY id"):
+            ledger.apply(decode_event(raw))
+    return ledger
+
+
+def _append(folder: Path, event: LogEvent) -> None:
+    with _log(folder) as database:
+        append(database, [event])
+
+
+@contextlib.contextmanager
+def _log(folder: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(open_log(folder / LOG_NAME)) as database:
+        try:
+            yield database
+        except sqlite3.Error as error:
+            raise BrokerFailed(why=f"The log in {folder} cannot be used: {error}.") from error
+
+
+def _must_exist(folder: Path) -> None:
+    if not (folder / LOG_NAME).exists():
+        raise BrokerFailed(
+            why=f"No broker has ever run on the folder {folder}; start it first, or name its folder with --data."
+        )
+
+
+def _port(folder: Path, default: int) -> int:
+    with contextlib.suppress(OSError, BadAddress):
+        return decode_connection_file((folder / FILE_NAME).read_bytes()).port
+    return default
