@@ -77,7 +77,7 @@ def invites(folder: Path, /) -> None:
 
     for key, one in admin.read_ledger(folder).invites():
         state = "revoked" if one.revoked else f"used {one.used} of {one.uses}, until {_day(one.expires)}"
-        click.echo(f"{key[:8]}  {state}")
+        click.echo(f"{admin.invite_name(key)}  {state}")
 
 
 @cli.command()

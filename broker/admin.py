@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.files import FILE_NAME, load_or_make_keys, new_curve_keys
+from broker.files import load_or_make_keys, new_curve_keys
 from broker.ledger import Invited, Ledger, LogEvent, Released, Revoked, decode_event
 from broker.storage import LOG_NAME, append, open_log
 from core.address import BrokerAddress
-from core.encoding import b64url
+from core.encoding import b64url, from_b64url
 from core.errors import BadAddress, BrokerFailed
 from core.names import check_name
-from core.places import decode_connection_file
+from core.places import FILE_NAME, decode_connection_file
 
 
 def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port: int) -> tuple[str, str]:
@@ -26,12 +26,17 @@ def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port
     key = b64url(keys.public)
     _append(folder, Invited(key, uses, now + int(seconds), now))
     address = BrokerAddress((host,), _port(folder, default_port), load_or_make_keys(folder).public)
-    return f"{address.url}/{b64url(keys.secret)}", key[:8]
+    return f"{address.url}/{b64url(keys.secret)}", invite_name(key)
+
+
+def invite_name(key: str) -> str:
+    """What an invite is called: the first four bytes of its public key (b64url), in hexadecimal."""
+    return from_b64url(key)[:4].hex()
 
 
 def revoke(folder: Path, name: str) -> None:
-    """Revoke the invite whose key begins with ``name``; raises BrokerFailed if that is none, or several."""
-    found = [key for key, _ in read_ledger(folder).invites() if name and key.startswith(name)]
+    """Revoke the invite that is called ``name``; raises BrokerFailed if that is none, or several."""
+    found = [key for key, _ in read_ledger(folder).invites() if invite_name(key) == name.lower()]
     if len(found) != 1:
         raise BrokerFailed(why=f"There is no invite {name}; 'securechat-broker invites' lists them.")
     _append(folder, Revoked(found[0], int(time.time())))

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from clients.timeline import Line, Timeline
 from clients.transport import Transport, instant
@@ -26,13 +26,16 @@ from core.address import BrokerAddress
 from core.bundle import Kind, Suite
 from core.envelope import check_text
 from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
-from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
+from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
 from core.frames import Mode
 from core.identity import guest_identity
 from core.limits import MID_BYTES
 from core.names import EVERYONE, check_name
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session
+
+if TYPE_CHECKING:
+    from clients.profiles import OpenProfile
 
 _TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
 
@@ -68,25 +71,36 @@ class Peer:
 
 
 class ChatClient:
-    """A guest's connection to a broker, with keys that live in memory for as long as this object is used.
+    """A user's connection to a broker: a profile's, or a guest's, whose keys live in memory as long as this object is used.
 
     It connects in the background and reconnects by itself; while it cannot, messages wait. All methods may be called
     from any thread. ``events`` must be False for a client whose ``events()`` nobody reads: they would pile up.
     """
 
-    def __init__(self, user: str, broker: BrokerAddress, *, mode: Mode = Mode.FULL, events: bool = True) -> None:
-        self.user: Final = check_name(user)
+    def __init__(
+        self,
+        user: str | OpenProfile,
+        broker: BrokerAddress,
+        *,
+        mode: Mode = Mode.FULL,
+        events: bool = True,
+    ) -> None:
+        self._profile = None if isinstance(user, str) else user
+        self.user: Final = check_name(user) if isinstance(user, str) else user.user
+        if self._profile:
+            self._profile.check_broker(broker)
+        self._invite = broker.invite
         self.broker: Final = broker
         self._mode = mode
         self._changed = threading.Condition()
         self._status = ConnectionStatus(ConnectionState.CONNECTING, time.time())
-        self._timeline = Timeline(user)
+        self._timeline = Timeline(self.user)
         self._version = 0
         self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
         self._rosters = 0
         self._feed: queue.SimpleQueue[Event | None] | None = queue.SimpleQueue() if events else None
         self._session: Session | None = None
-        self._transport = Transport(broker, self._make_session, self._happened)
+        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret)
 
     # Life
 
@@ -253,7 +267,17 @@ class ChatClient:
 
     # The transport's side
 
+    def _curve_secret(self) -> bytes | None:
+        # An invite opens the door; a profile that has come in by it once is known by its own key.
+        if self._invite or self._profile is None:
+            return self._invite
+        return self._profile.curve_secret
+
     def _make_session(self) -> Session:
+        if self._profile:
+            identity = self._profile.identity()
+            self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._profile.store)
+            return self._session
         with ThreadPoolExecutor(2, "securechat-keys") as pool:
             opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
             signing = pool.submit(SigningKey.generate)
@@ -274,6 +298,9 @@ class ChatClient:
                 match event:
                     case Welcomed():
                         self._set_status(ConnectionState.ONLINE)
+                        self._joined()
+                    case RotationDue():
+                        threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
                     case Refused(why):
                         self._set_status(ConnectionState.REFUSED, str(why), why)
                     case Disconnected(why_text):
@@ -290,6 +317,15 @@ class ChatClient:
             if self._feed and self._status.state is ConnectionState.REFUSED:
                 self._feed.put(None)
             self._bump()
+
+    def _joined(self) -> None:
+        if self._profile:
+            self._invite = None
+            self._profile.joined(self.broker)
+
+    def _rotate(self) -> None:
+        if self._profile and (identity := self._profile.rotate()):
+            self._transport.call(lambda session, _: session.adopt(identity))
 
     def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:
         before = self._status

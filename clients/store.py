@@ -27,6 +27,7 @@ CREATE TABLE taken (
 CREATE INDEX taken_at ON taken (at);
 CREATE TABLE numbers (user TEXT NOT NULL, kid BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (user, kid)) STRICT;
 CREATE TABLE bundles (kid BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 
 
@@ -79,6 +80,15 @@ class Store:
             except sqlite3.Error as error:
                 raise StoreFailed(path=self._path, why=str(error)) from error
 
+    def setting(self, name: str) -> str | None:
+        """A setting of the profile."""
+        found = self._query("SELECT value FROM settings WHERE name = ?", name)
+        return str(found[0][0]) if found else None
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Keep a setting of the profile."""
+        self._query("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
     def pin(self, user: str) -> Pin | None:
         """See ``core.memory.Memory``."""
         found = self._query("SELECT * FROM pins WHERE user = ?", user)
@@ -108,7 +118,7 @@ class Store:
     def next_number(self, user: str, kid: bytes) -> int:
         """See ``core.memory.Memory``."""
         ((n,),) = self._query("INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n", user, kid)
-        return int(n)  # type: ignore[call-overload]  # the column is an INTEGER
+        return int(n)  # type: ignore[call-overload,no-any-return]  # the column is an INTEGER
 
     def newest_bundle(self, kid: bytes) -> int:
         """See ``core.memory.Memory``."""

@@ -61,7 +61,8 @@ class Transport:
     """Runs a session in a thread of its own: connects, moves frames, reconnects with a growing, jittered pause.
 
     ``make_session`` runs in that thread (it may make keys). ``on_events`` gets what happened and, where a connection
-    ended, the error; it is called in that thread and must not block.
+    ended, the error; it is called in that thread and must not block. ``curve_secret`` gives the CURVE secret key (32 bytes)
+    for the next connection; None means a fresh one.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class Transport:
         address: BrokerAddress,
         make_session: Callable[[], Session],
         on_events: Callable[[list[Event], SecureChatError | None], None],
+        curve_secret: Callable[[], bytes | None] = lambda: None,
     ) -> None:
         self._address = address
         self._make_session = make_session
         self._on_events = on_events
+        self._curve_secret = curve_secret
         self._commands: deque[Command] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -156,7 +159,8 @@ class Transport:
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
         sock = context.socket(zmq.DEALER)
-        public, secret = zmq.curve_keypair()
+        given = self._curve_secret()
+        public, secret = (zmq.curve_public(z85.encode(given)), z85.encode(given)) if given else zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
         sock.curve_serverkey = z85.encode(self._address.key)
         sock.linger = 0

@@ -18,7 +18,8 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── MessageTooLong          over a limit
     ├── BrokerUnreachable       no connection
     │   ├── NoBrokerFound           none is running on this machine
-    │   └── BrokerKeyMismatch       the broker does not hold the key of its address
+    │   ├── BrokerKeyMismatch       the broker does not hold the key of its address
+    │   └── BrokerKeyChanged        … or its address names another key than the profile's broker has
     ├── LoginRefused            the broker said no
     │   ├── NameTaken               the name belongs to another key
     │   ├── NotInvited              this address is not let in
@@ -158,6 +159,12 @@ class BrokerKeyMismatch(BrokerUnreachable):
     """The broker at {where} does not hold the key of its address; nothing was sent to it."""
 
     hint = "Ask whoever runs the broker for its current securechat:// line, and compare it with yours."
+
+
+class BrokerKeyChanged(BrokerUnreachable):
+    """The broker at {where} is not the one that profile {name} belongs to: its key is another one. Nothing was sent to it."""
+
+    hint = "If the broker really was set up anew, make a new profile for it; else somebody may be posing as it."
 
 
 class LoginRefused(SecureChatError):

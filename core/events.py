@@ -123,6 +123,11 @@ class PeerKeyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationDue:
+    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """News of one recipient's copy of the submission ``id`` (16 bytes)."""
 
@@ -139,5 +144,6 @@ Event = (
     | MessageReceived
     | MessageRefused
     | PeerKeyChanged
+    | RotationDue
     | Receipt
 )  # fmt: skip

@@ -15,7 +15,7 @@ class Identity:
 
     ``openings`` are the encryption keys, the current one first; there are none, and no ``bundle``, for an identity that only
     sends: nobody can write to it. ``sid`` (16 random bytes) names the space in which this identity counts its messages.
-    ``curve`` is a profile's CURVE public key.
+    ``curve`` is a profile's CURVE public key, ``rotate_at`` when its encryption key is due for a new one (since 1970).
     """
 
     user: str
@@ -25,6 +25,7 @@ class Identity:
     bundle: SignedBundle | None
     sid: bytes
     curve: bytes | None = None
+    rotate_at: float | None = None
 
     @property
     def kid(self) -> bytes:

@@ -88,8 +88,11 @@ class Profile:
         kept = tuple(aged for aged in self.keys if not aged.superseded or drained_at - aged.superseded < KEEP_OLD)
         return replace(self, keys=kept)
 
-    def identity(self) -> Identity:
-        """The keys as a session takes them. Its bundle depends on nothing but the profile, so all its processes agree on it."""
+    def identity(self, curve: bytes) -> Identity:
+        """The keys as a session takes them; ``curve`` is the public half of ``curve_secret``.
+
+        The bundle depends on nothing but the profile, so all its processes agree on it.
+        """
         return Identity(
             user=self.user,
             kind=Kind.PROFILE,
@@ -97,6 +100,8 @@ class Profile:
             openings=tuple(aged.key for aged in reversed(self.keys)),
             bundle=self.bundle(),
             sid=self.sid,
+            curve=curve,
+            rotate_at=self.keys[-1].made + ROTATE_AFTER,
         )
 
     def bundle(self) -> SignedBundle:

@@ -24,7 +24,18 @@ from core.errors import (
     Replayed,
     VersionRefused,
 )
-from core.events import Disconnected, Event, Message, MessageReceived, MessageRefused, Outcome, Receipt, Refused, Welcomed
+from core.events import (
+    Disconnected,
+    Event,
+    Message,
+    MessageReceived,
+    MessageRefused,
+    Outcome,
+    Receipt,
+    Refused,
+    RotationDue,
+    Welcomed,
+)
 from core.frames import (
     Bundles,
     Bye,
@@ -39,6 +50,7 @@ from core.frames import (
     Pong,
     Prove,
     Reason,
+    Renew,
     Results,
     Roster,
     Users,
@@ -112,7 +124,8 @@ class Session:
     ) -> None:
         if mode is Mode.FULL and me.bundle is None:
             raise LocalProtocolError(what="a session that receives needs an encryption key")
-        self.me: Final = me
+        self.me = me
+        self._rotation_at = me.rotate_at
         self.mode: Final = mode
         self.state = State.OFFLINE
         self._memory: Memory = memory or SessionMemory()
@@ -180,6 +193,17 @@ class Session:
         else:
             self._asks_users = True
 
+    def adopt(self, me: Identity) -> list[Event]:
+        """Go on with a newer encryption key of the same identity, and have others told of it."""
+        if me.kid != self.me.kid or me.bundle is None:
+            raise LocalProtocolError(what="a session cannot change its identity")
+        self.me = me
+        self._recipient.keys.update((b64url(opening.public.kid), opening) for opening in me.openings)
+        self._rotation_at = me.rotate_at
+        if self.state is State.READY and self.mode is Mode.FULL:
+            self._say(Renew(me.bundle))
+        return []
+
     def say_bye(self) -> None:
         """Tell the broker that this connection is closing."""
         if self.state in (State.PROVING, State.READY):
@@ -195,6 +219,9 @@ class Session:
         if self.state is State.READY and now.mono - self._spoke >= HEARTBEAT:
             self._spoke = now.mono
             self._say(Ping())
+        if self.mode is Mode.FULL and self.state is State.READY and self._rotation_at and now.wall >= self._rotation_at:
+            self._rotation_at = None
+            return [RotationDue()]
         return []
 
     def outgoing(self) -> list[Frames]:

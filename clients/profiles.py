@@ -1,0 +1,139 @@
+"""An unlocked profile: its keys, what it remembers, and the broker it belongs to."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from clients.keystore import Keystore
+from clients.store import Store
+from core.address import BrokerAddress
+from core.errors import BrokerKeyChanged, PeerUnknown
+from core.identity import Identity
+from core.memory import Pin
+from core.names import check_name
+from core.profile import Profile
+from core.rsa import OpeningKey, SigningKey
+from core.trust import block, trust, verify
+
+DATABASE = "profile.db"
+_BROKER = "broker"
+
+
+class OpenProfile:
+    """One profile, unlocked, in one process. Close it when done. Raises what ``Keystore.open`` and ``Store`` raise."""
+
+    def __init__(self, home: Path, name: str, passphrase: str | None) -> None:
+        self._keystore = Keystore(home, name)
+        self._passphrase = passphrase
+        self.keys: Profile = self._keystore.open(passphrase)
+        self.store = Store(self._keystore.folder / DATABASE)
+
+    @classmethod
+    def create(cls, home: Path, name: str, passphrase: str | None, signing: SigningKey | None = None) -> OpenProfile:
+        """Make a profile, with a given identity key or a new one; raises ProfileExists and BadName."""
+        keystore = Keystore(home, name)
+        _, secret = zmq.curve_keypair()
+        keystore.create(
+            Profile.create(
+                check_name(name),
+                signing or SigningKey.generate(),
+                OpeningKey.generate(),
+                z85.decode(secret),
+                now=time.time(),
+                random=os.urandom,
+            ),
+            passphrase,
+        )
+        return cls(home, name, passphrase)
+
+    @property
+    def user(self) -> str:
+        """The profile's name."""
+        return self.keys.user
+
+    @property
+    def curve_secret(self) -> bytes:
+        """The CURVE secret key by which brokers know this profile; 32 bytes."""
+        return self.keys.curve_secret
+
+    def identity(self) -> Identity:
+        """The keys as a session takes them."""
+        public = z85.decode(zmq.curve_public(z85.encode(self.curve_secret)))
+        return self.keys.identity(public)
+
+    def rotate(self) -> Identity | None:
+        """Make a new encryption key if the current one is a day old; returns the identity that has it, else None.
+
+        All processes of the profile get the same one: whichever comes first makes it.
+        """
+
+        def change(profile: Profile) -> Profile:
+            now = time.time()
+            return profile.rotated(OpeningKey.generate(), now).without_old_keys(now) if profile.rotation_due(now) else profile
+
+        before, self.keys = self.keys, self._keystore.update(self._passphrase, change)
+        return self.identity() if self.keys.seq != before.seq else None
+
+    # The broker it belongs to
+
+    @property
+    def broker(self) -> BrokerAddress | None:
+        """The broker that this profile was last connected to."""
+        text = self.store.setting(_BROKER)
+        return BrokerAddress.parse(text) if text else None
+
+    def check_broker(self, address: BrokerAddress) -> BrokerAddress:
+        """Return ``address`` if it has the key of the profile's broker, or if there is none yet; else BrokerKeyChanged."""
+        known = self.broker
+        if known is not None and known.key != address.key:
+            raise BrokerKeyChanged(where=address.where, name=self.user)
+        return address
+
+    def joined(self, address: BrokerAddress) -> None:
+        """Pin the broker: the first login succeeded there. A new place of the same broker is kept, too."""
+        if self.check_broker(address).url != self.store.setting(_BROKER):
+            self.store.set_setting(_BROKER, address.url)
+
+    # What a person decides about others
+
+    def pin_of(self, user: str) -> Pin:
+        """The pin of somebody whom this profile has met; raises PeerUnknown and BadName."""
+        pin = self.store.pin(check_name(user))
+        if pin is None:
+            raise PeerUnknown(user=user)
+        return pin
+
+    def number_of(self, pin: Pin) -> str:
+        """The safety number between this profile and the key that ``pin`` holds or, if it changed, the new one."""
+        from core.names import safety_number
+
+        return safety_number(self.user, self.keys.kid, pin.user, pin.offered or pin.kid)
+
+    def verify(self, user: str) -> Pin:
+        """A person compared the numbers: accept the key, also a changed one, as verified."""
+        return self._decide(verify(self.pin_of(user), _now_ms()))
+
+    def trust(self, user: str) -> Pin:
+        """A person accepts a changed key, or ends a block."""
+        return self._decide(trust(self.pin_of(user), _now_ms()))
+
+    def block(self, user: str) -> Pin:
+        """Send nothing to this name and take nothing from it."""
+        return self._decide(block(self.pin_of(user)))
+
+    def _decide(self, pin: Pin) -> Pin:
+        self.store.set_pin(pin)
+        return pin
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
