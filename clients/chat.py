@@ -24,9 +24,8 @@ from clients.timeline import Line, Timeline
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
-from core.content import Text, encode_content
-from core.envelope import check_length
-from core.errors import BrokerUnreachable, EmptyMessage, NobodyHere, SecureChatError, TimeRanOut
+from core.envelope import check_text
+from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
 from core.frames import Mode
 from core.identity import guest_identity
@@ -100,7 +99,7 @@ class ChatClient:
         settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
         with self._changed:
             if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
-                raise TimeRanOut(what="The connection", seconds=f"{timeout:g}")
+                raise TimeRanOut(what="No connection came about", seconds=f"{timeout:g}")
             status = self._status
         if status.state is not ConnectionState.ONLINE:
             raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
@@ -178,7 +177,7 @@ class ChatClient:
         self._transport.call(ask)
         with self._changed:
             if not self._changed.wait_for(lambda: self._rosters > before, timeout):
-                raise TimeRanOut(what="The list of users", seconds=f"{timeout:g}")
+                raise TimeRanOut(what="The list of users did not come", seconds=f"{timeout:g}")
         return self.users()
 
     def conversations(self) -> tuple[str, ...]:
@@ -203,7 +202,7 @@ class ChatClient:
             try:
                 event = self._feed.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise TimeRanOut(what="What was waited for", seconds=f"{timeout:g}") from None
+                raise TimeRanOut(what="What was waited for did not come", seconds=f"{timeout:g}") from None
             if event is None:
                 return
             yield event
@@ -217,9 +216,10 @@ class ChatClient:
         EmptyMessage, MessageTooLong, BadName and NobodyHere; then nothing was sent. ``id_`` is for callers that minted an
         id (16 random bytes) before: the same id is taken once.
         """
-        if not text.strip():
-            raise EmptyMessage
-        check_length(encode_content(Text(text)), suite)
+        check_text(text, suite)
+        status = self._status
+        if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
+            raise status.error or LocalProtocolError(what="sending with a client that is closed")
         everyone = to == EVERYONE
         names = tuple(peer.user for peer in self.users()) if everyone else _names(to)
         if not names:

@@ -21,7 +21,7 @@ from core import chunking
 from core.bundle import Suite
 from core.content import Text, encode_content, pad
 from core.encoding import b64url, pack
-from core.errors import MessageTooLong
+from core.errors import EmptyMessage, MessageTooLong
 from core.limits import (
     CHUNKED_CONTENT_MAX,
     GCM_IV,
@@ -89,7 +89,19 @@ def check_length(content: bytes, suite: Suite) -> None:
     limit = _BY_SUITE[suite].content_max
     if len(content) > limit:
         advice = "Use the hybrid suite." if suite is Suite.CHUNKED else "Split it up."
-        raise MessageTooLong(size=len(content), suite=suite.value, limit=limit, advice=advice)
+        raise MessageTooLong(suite=suite.value, limit=limit, advice=advice)
+
+
+def fits(content: Text, suite: Suite) -> bool:
+    """Whether the suite can carry ``content``."""
+    return len(encode_content(content)) <= _BY_SUITE[suite].content_max
+
+
+def check_text(text: str, suite: Suite) -> None:
+    """Raise EmptyMessage or MessageTooLong for a text that cannot be sent."""
+    if not text.strip():
+        raise EmptyMessage
+    check_length(encode_content(Text(text)), suite)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class EmptyMessage(SecureChatError):
 
 
 class MessageTooLong(SecureChatError):
-    """The message has {size} bytes; {suite} messages hold at most {limit}."""
+    """The message is too long: {suite} messages hold at most {limit} bytes."""
 
     hint = "{advice}"
 
@@ -133,13 +133,13 @@ class MessageTooLong(SecureChatError):
 class BrokerUnreachable(SecureChatError):
     """The broker at {where} cannot be reached: {why}."""
 
-    hint = "Is it running? 'make broker' starts one on this machine."
+    hint = "Is it running? 'securechat-broker' starts one on this machine."
 
 
 class NoBrokerFound(BrokerUnreachable):
     """No broker was named, and none is running on this machine."""
 
-    hint = "Start one with 'make broker', or name one with --broker securechat://HOST:PORT/KEY."
+    hint = "Start one with 'securechat-broker', or name one with --broker securechat://HOST:PORT/KEY."
 
 
 class BrokerKeyMismatch(BrokerUnreachable):
@@ -185,4 +185,4 @@ class BrokerFailed(SecureChatError):
 
 
 class TimeRanOut(SecureChatError):
-    """{what} did not come within {seconds} seconds."""
+    """{what} within {seconds} seconds."""

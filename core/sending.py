@@ -10,12 +10,12 @@ from core import frames
 from core.bundle import Bundle, Suite
 from core.clock import Instant
 from core.content import Text
-from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, seal
+from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
 from core.errors import BadBundle, LocalProtocolError
 from core.events import Event, Outcome, Receipt
 from core.frames import Bundles, Frames, Lookup, Result, Status
 from core.identity import Identity
-from core.limits import LOOKUP_MAX
+from core.limits import LOOKUP_MAX, VOID_MAX
 from core.peers import Peers
 
 _OUTCOMES = {
@@ -30,10 +30,7 @@ _OUTCOMES = {
 
 @dataclass(slots=True)
 class _Outgoing:
-    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome.
-
-    ``secrets`` are those of every time it was sealed: a recipient who took it the first time proves that one.
-    """
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
 
     id: bytes
     mid: bytes
@@ -41,10 +38,12 @@ class _Outgoing:
     suite: Suite
     everyone: bool
     waiting: set[str]
-    numbers: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    void: tuple[tuple[str, int], ...] = ()
     bundles: dict[str, Bundle] = field(default_factory=dict)
     sealed: Sealed | None = None
-    secrets: list[bytes] = field(default_factory=list)
+    # A recipient may answer for an earlier sealing of the same message, so every sealing's proof counts.
+    proofs: dict[str, list[bytes]] = field(default_factory=dict)
 
 
 class Sending:
@@ -62,13 +61,17 @@ class Sending:
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
+        self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
-        self._counters: dict[str, int] = {}
+        # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
+        self._counters: dict[tuple[str, bytes], int] = {}
+        self._given_up: dict[str, list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
-        if mid in self._sent or any(item.mid == mid for item in self._queue):
+        if mid in self._mids:
             raise LocalProtocolError(what="a message's id was used twice")
+        self._mids.add(mid)
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -92,10 +95,13 @@ class Sending:
                 continue
             for user in self._others_by_now(item, now):
                 item.waiting.discard(user)
+                self._give_up(item, user)
                 events.append(Receipt(item.id, user, Outcome.UNTRUSTED))
             if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
+            else:
+                self._mids.discard(item.mid)
         self._queue = held
         ask = [user for user in missing if user not in self._asked]
         self._asked.update(ask)
@@ -119,6 +125,7 @@ class Sending:
             for item in self._queue:
                 if found.user in item.waiting:
                     item.waiting.discard(found.user)
+                    self._give_up(item, found.user)
                     events.append(Receipt(item.id, found.user, outcome))
         return events
 
@@ -131,20 +138,20 @@ class Sending:
         if user not in item.waiting:
             return []
         outcome = _OUTCOMES[result.status]
-        if outcome is Outcome.DELIVERED and not self._proven(item, user, result.proof or b""):
+        if outcome is Outcome.DELIVERED and not _is_one_of(result.proof or b"", item.proofs[user]):
             outcome = Outcome.TAKEN  # the broker's word alone
         if outcome in (Outcome.GONE, Outcome.ABSENT):
             self._peers.forget_bundles([user])
+        if outcome.safe:
+            self._told(item, user)
+        elif outcome.final:
+            self._give_up(item, user)
         if outcome.final:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
+                self._mids.discard(result.mid)
         return [Receipt(item.id, user, outcome)]
-
-    @staticmethod
-    def _proven(item: _Outgoing, user: str, proof: bytes) -> bool:
-        kid = item.bundles[user].ik.kid
-        return any(hmac.compare_digest(proof, delivery_proof(secret, item.mid, kid)) for secret in item.secrets)
 
     def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
         """Recipients for whom it was sealed before, and whose identity key is another one now."""
@@ -159,7 +166,8 @@ class Sending:
         if item.sealed is None or not self._still_fits(item, bundles):
             item.sealed = self._seal(item, bundles, now)
             item.bundles = bundles
-            item.secrets.append(item.sealed.secret)
+            for user, bundle in bundles.items():
+                item.proofs.setdefault(user, []).append(delivery_proof(item.sealed.secret, item.mid, bundle.ik.kid))
         self._sent[item.mid] = item
         if len(item.sealed.recipients) == 1:
             return frames.send(item.mid, item.sealed.recipients[0], item.sealed.common_direct())
@@ -173,23 +181,50 @@ class Sending:
         return keys(item.bundles) == keys(bundles)
 
     def _seal(self, item: _Outgoing, bundles: dict[str, Bundle], now: Instant) -> Sealed:
-        for user in sorted(bundles):
-            if user not in item.numbers:
-                item.numbers[user] = self._counters[user] = self._counters.get(user, 0) + 1
+        for user, bundle in sorted(bundles.items()):
+            kid = bundle.ik.kid
+            if item.numbers.get(user, (b"", 0))[0] != kid:
+                if self._counters.setdefault((user, kid), 0) == 0:
+                    self._given_up.pop(user, None)  # what another key missed
+                self._counters[user, kid] += 1
+                item.numbers[user] = (kid, self._counters[user, kid])
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
             (only,) = bundles.values()
             cid = direct_cid(self._me.kid, only.ik.kid)
         return seal(
-            item.content,
+            self._with_void(item, bundles),
             suite=item.suite,
             sender=self._me.user,
             signing=self._me.signing,
             sid=self._me.sid,
             mid=item.mid,
             cid=cid,
-            to=[To(user, bundle.ek, item.numbers[user]) for user, bundle in bundles.items()],
+            to=[To(user, bundle.ek, item.numbers[user][1]) for user, bundle in bundles.items()],
             now_ms=now.ms,
             random=self._random,
         )
+
+    def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
+        """The content, with the numbers that its recipients need not wait for, as far as they fit."""
+        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        content = Text(item.content.text, tuple(void))
+        if not fits(content, item.suite):
+            content = item.content
+        item.void = content.void
+        return content
+
+    def _give_up(self, item: _Outgoing, user: str) -> None:
+        if user in item.numbers:
+            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+
+    def _told(self, item: _Outgoing, user: str) -> None:
+        """This recipient has the message, so knows of the numbers it listed."""
+        known = {n for name, n in item.void if name == user}
+        if known:
+            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+
+
+def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:
+    return any(hmac.compare_digest(proof, one) for one in expected)

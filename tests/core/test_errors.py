@@ -32,8 +32,8 @@ def test_every_error_is_a_sentence_even_without_its_fields(kind: type[SecureChat
 
 
 def test_fields_are_filled_in_and_never_formatted_twice() -> None:
-    error = MessageTooLong(size=9000, suite="chunked", limit=8191, advice="Use {hybrid}.")
-    assert str(error) == "The message has 9000 bytes; chunked messages hold at most 8191."
+    error = MessageTooLong(suite="chunked", limit=8191, advice="Use {hybrid}.")
+    assert str(error) == "The message is too long: chunked messages hold at most 8191 bytes."
     assert error.advice == "Use {hybrid}."
     assert str(RemoteProtocolError(what="{x} {0}")).endswith("{x} {0}.")
 

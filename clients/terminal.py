@@ -1,0 +1,111 @@
+"""What every command shares: where output goes, and what becomes of errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Final, NoReturn
+
+import click
+
+from core import errors
+from core.events import Outcome
+
+OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT = 0, 1, 2, 3, 4, 5, 6, 7, 8
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+TERMINATED: Final = 143
+
+# The most specific class that fits decides.
+EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
+    errors.SecureChatError: OTHER,
+    errors.BadName: USAGE,
+    errors.BadAddress: USAGE,
+    errors.EmptyMessage: USAGE,
+    errors.MessageTooLong: LIMIT,
+    errors.BrokerUnreachable: NETWORK,
+    errors.BrokerKeyMismatch: UNTRUSTED,
+    errors.BadBundle: UNTRUSTED,
+    errors.LoginRefused: ABSENT,
+    errors.UserAbsent: ABSENT,
+    errors.TimeRanOut: TIMEOUT,
+}
+
+_FAILED: Final = {
+    Outcome.UNTRUSTED: UNTRUSTED,
+    Outcome.FULL: LIMIT,
+    Outcome.ABSENT: ABSENT,
+    Outcome.GONE: ABSENT,
+    Outcome.QUEUED: TIMEOUT,
+    Outcome.SENT: TIMEOUT,
+}
+
+
+def exit_code(error: errors.SecureChatError) -> int:
+    """The exit code of an error."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def exit_code_of(outcomes: Iterable[Outcome]) -> int:
+    """The exit code of a message: 0 if every copy is safe, 7 if only some are, else why the first one failed."""
+    all_of_them = list(outcomes)
+    failed = [_FAILED[one] for one in all_of_them if not one.safe]
+    if not failed:
+        return OK
+    return PARTIAL if len(failed) < len(all_of_them) else min(failed)
+
+
+class Terminal:
+    """Prints data to standard output, one JSON object a line if asked, and everything else to standard error."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    def data(self, text: str, values: Mapping[str, object]) -> None:
+        """Print one result: ``text`` for people, or ``values`` as one line of JSON; flushed."""
+        if self.as_json:
+            text = json.dumps(values, ensure_ascii=False)
+        click.echo(_printable(text, sys.stdout.encoding), color=_color(sys.stdout))
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Tell a person something, unless they asked for quiet."""
+        if not self.quiet:
+            click.echo(_printable(text, sys.stderr.encoding), err=True, color=_color(sys.stderr))
+
+    def warn(self, text: str) -> None:
+        """Tell a person something that must not be missed."""
+        click.echo(_printable(text, sys.stderr.encoding), err=True, color=_color(sys.stderr))
+
+    def fail(self, error: errors.SecureChatError) -> NoReturn:
+        """Say what went wrong and what to do about it, and exit."""
+        code = exit_code(error)
+        if self.as_json:
+            self.data("", {"v": 1, "type": "error", "error": type(error).__name__, "message": str(error), "exit": code})
+        self.warn(f"{click.style('error:', fg='red')} {error}")
+        if error.advice:
+            self.warn(f"hint: {error.advice}")
+        sys.exit(code)
+
+
+def strong(text: str) -> str:
+    """``text`` made to stand out where the terminal can."""
+    return click.style(text, bold=True)
+
+
+def faint(text: str) -> str:
+    """``text`` made to step back where the terminal can."""
+    return click.style(text, dim=True)
+
+
+def _color(stream: object) -> bool:
+    return "NO_COLOR" not in os.environ and bool(getattr(stream, "isatty", lambda: False)())
+
+
+def _printable(text: str, encoding: str | None) -> str:
+    """What the stream's encoding cannot say becomes an escape, instead of an error at the worst moment."""
+    name = encoding or "ascii"
+    return text.encode(name, "backslashreplace").decode(name)
