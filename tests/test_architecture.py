@@ -72,7 +72,9 @@ def test_package_init_files_say_what_they_are_and_import_nothing(package: str) -
 def test_nothing_unpickles(path: Path) -> None:
     assert not {one.partition(".")[0] for one in _imports(path)} & {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib"}
     calls = {
-        node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not calls & {"eval", "exec", "__import__"}
 
