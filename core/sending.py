@@ -31,10 +31,7 @@ _OUTCOMES = {
 
 @dataclass(slots=True)
 class _Outgoing:
-    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome.
-
-    ``secrets`` are those of every time it was sealed: a recipient who took it the first time proves that one.
-    """
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
 
     id: bytes
     mid: bytes
@@ -66,13 +63,15 @@ class Sending:
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
+        self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
         self._given_up: dict[str, list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
-        if mid in self._sent or any(item.mid == mid for item in self._queue):
+        if mid in self._mids:
             raise LocalProtocolError(what="a message's id was used twice")
+        self._mids.add(mid)
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -96,10 +95,13 @@ class Sending:
                 continue
             for user in self._others_by_now(item, now):
                 item.waiting.discard(user)
+                self._give_up(item, user)
                 events.append(Receipt(item.id, user, Outcome.GONE))
             if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
+            else:
+                self._mids.discard(item.mid)
         self._queue = held
         ask = [user for user in missing if user not in self._asked]
         self._asked.update(ask)
@@ -152,6 +154,7 @@ class Sending:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
+                self._mids.discard(result.mid)
         return [Receipt(item.id, user, outcome)]
 
     def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
@@ -214,7 +217,7 @@ class Sending:
         void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
-            return item.content
+            content = item.content
         item.void = content.void
         return content
 

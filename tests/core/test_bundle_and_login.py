@@ -91,7 +91,7 @@ def test_a_login_proof_holds_for_one_login_only() -> None:
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_a_login_part_of_a_wrong_size_is_an_error_here(part: str, size: int) -> None:
     with pytest.raises(ValueError, match="wrong size"):
-        prove(ALICE.signing, dataclasses.replace(CONTEXT, **{part: bytes(size)}))
+        prove(ALICE.signing, dataclasses.replace(CONTEXT, **{part: bytes(size)}))  # type: ignore[arg-type]
 
 
 @settings(max_examples=100)

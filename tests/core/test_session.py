@@ -275,7 +275,7 @@ def _in_state(world: World, state: State) -> Session:
 
 
 def test_the_messages_here_are_all_that_a_broker_says() -> None:
-    assert {type(one) for one in FROM_BROKER} == set(frames.FromBroker.__args__)  # type: ignore[attr-defined]
+    assert {type(one) for one in FROM_BROKER} == set(frames.FromBroker.__args__)
     assert set(TRANSITIONS) == set(State)
 
 
@@ -283,7 +283,7 @@ def test_the_messages_here_are_all_that_a_broker_says() -> None:
 @pytest.mark.parametrize("message", FROM_BROKER, ids=lambda one: type(one).__name__)
 def test_every_cell_of_the_table(world: World, state: State, message: frames.Control) -> None:
     session = _in_state(world, state)
-    following = TRANSITIONS[state].get(type(message))  # type: ignore[call-overload]
+    following = TRANSITIONS[state].get(type(message))  # type: ignore[arg-type]
     if following is None:
         with pytest.raises(RemoteProtocolError) as refused:
             session.receive(_raw(message), world.now)
