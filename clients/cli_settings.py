@@ -1,0 +1,183 @@
+"""The options that all commands share, and what they lead to: an identity and a client."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from clients.terminal import Terminal
+from core import errors
+from core.frames import Mode
+from core.names import normalise_name
+
+if TYPE_CHECKING:
+    from clients.chat import ChatClient
+    from clients.profiles import OpenProfile
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+DEFAULT_TIMEOUT: Final = 10.0
+
+
+class Duration(click.ParamType[float]):
+    """A time such as 10s, 500ms or 2m, in seconds; a plain number is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        if isinstance(value, float):
+            return value
+        match = _DURATION.match(str(value))
+        if not match:
+            self.fail(f"'{value}' is not a time; write it like 10s, 500ms or 2m.", param, ctx)
+        return float(match["number"]) * _UNITS[match["unit"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for, before or after the command's name."""
+
+    user: str | None = None
+    profile: str | None = None
+    home: Path | None = None
+    passphrase_file: Path | None = None
+    no_input: bool = False
+    broker: str | None = None
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def terminal(self) -> Terminal:
+        """Where to print."""
+        return Terminal(as_json=self.as_json, quiet=self.quiet)
+
+
+def shared_options(command: _F) -> _F:
+    """Options that every command takes, and the group before it too."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Log what happens on the connection."),
+        click.option("-q", "--quiet", is_flag=True, help="Print only data and errors."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
+        click.option("--broker", metavar="URL", help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"),
+        click.option("--no-input", is_flag=True, help="Never ask."),
+        click.option(
+            "--passphrase-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor.",
+        ),
+        click.option(
+            "--home", metavar="DIR", type=click.Path(path_type=Path), help="Where profiles are kept.  [env: SECURECHAT_HOME]"
+        ),
+        click.option(
+            "--profile", metavar="NAME", help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]"
+        ),
+        click.option("--as", "user", metavar="NAME", help="Act as this guest; its keys live in memory."),
+    ):
+        command = option(command)
+    return command
+
+
+def merge(context: click.Context, /, **options: Any) -> Settings:
+    """The options given here, over those given before the command."""
+    before = context.find_object(Settings) or Settings()
+    return replace(before, **{name: value or getattr(before, name) for name, value in options.items()})
+
+
+def home_of(settings: Settings) -> Path:
+    """Where profiles are kept."""
+    from clients.keystore import default_home
+
+    given = settings.home or os.environ.get("SECURECHAT_HOME")
+    return Path(given) if given else default_home()
+
+
+def profile_name(settings: Settings) -> str | None:
+    """The profile to act as; None for a guest. Raises click.UsageError where it is not clear."""
+    if settings.user and settings.profile:
+        raise click.UsageError("--as is for a guest and --profile for a profile; give one of them.")
+    if settings.user:
+        return None
+    named = settings.profile or os.environ.get("SECURECHAT_PROFILE")
+    if named:
+        return normalise_name(named)
+    home = home_of(settings)
+    if not (home / "profiles").is_dir():
+        return None
+    from clients.keystore import Keystore
+
+    names = Keystore.names(home)
+    if len(names) > 1:
+        raise click.UsageError(f"There are several profiles ({', '.join(names)}); choose one with --profile NAME.")
+    return names[0] if names else None
+
+
+@contextlib.contextmanager
+def open_profile(settings: Settings) -> Iterator[OpenProfile]:
+    """The profile to act as, unlocked; raises ProfileMissing where there is none, and what stands in the way."""
+    from clients.keystore import Keystore
+    from clients.profiles import OpenProfile
+
+    name = profile_name(settings)
+    if name is None:
+        raise errors.ProfileMissing(name=settings.user or "NAME")
+    home = home_of(settings)
+    passphrase = None
+    if Keystore(home, name).needs_passphrase:
+        passphrase = read_passphrase(settings, f"Passphrase of {name}")
+        if passphrase is None:
+            raise errors.KeystoreLocked
+    with contextlib.closing(OpenProfile(home, name, passphrase)) as profile:
+        yield profile
+
+
+def read_passphrase(settings: Settings, prompt: str, *, twice: bool = False) -> str | None:
+    """The passphrase from --passphrase-file or a prompt; None where neither is there to be read."""
+    if settings.passphrase_file is not None:
+        try:
+            text = settings.passphrase_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"The passphrase cannot be read from {settings.passphrase_file}: {error}") from None
+        return text.removesuffix("\n")
+    if settings.no_input or sys.stdin is None or not sys.stdin.isatty():
+        return None
+    asked: str = click.prompt(prompt, default="", hide_input=True, show_default=False, err=True, confirmation_prompt=twice)
+    return asked
+
+
+@contextlib.contextmanager
+def open_client(settings: Settings, mode: Mode, timeout: float) -> Iterator[ChatClient]:
+    """A client that is connected as whoever was asked for: a profile or a guest."""
+    from clients.chat import ChatClient
+    from clients.discovery import choose_broker
+
+    if settings.verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s:%(name)s:%(message)s")
+    with contextlib.ExitStack() as stack:
+        who: str | OpenProfile
+        if profile_name(settings) is not None:
+            who = stack.enter_context(open_profile(settings))
+            broker = choose_broker(settings.broker, os.environ, fallback=who.broker)
+        else:
+            name = settings.user or os.environ.get("SECURECHAT_AS")
+            who = normalise_name(name) if name else f"guest-{os.urandom(3).hex()}"
+            broker = choose_broker(settings.broker, os.environ)
+        client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
+        client.start()
+        try:
+            client.wait_ready(timeout)
+            yield client
+        finally:
+            client.close()

@@ -1,0 +1,212 @@
+"""``init``, ``verify``, ``trust``, ``block`` and ``key``: who I am, and who others are."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clients.cli_settings import DEFAULT_TIMEOUT, home_of, merge, open_profile, read_passphrase, shared_options
+from clients.terminal import UNTRUSTED, Terminal, strong
+from core import errors
+from core.address import BrokerAddress
+from core.frames import Mode
+from core.names import check_name, fingerprint, normalise_name, short_fingerprint
+
+
+@click.command()
+@click.argument("name")
+@click.option("--invite", metavar="-", help="'-' reads the invite's securechat:// line from standard input, or asks for it.")
+@click.option("--invite-file", type=click.Path(path_type=Path), help="A file that holds the invite's securechat:// line.")
+@click.option(
+    "--import", "key_file", type=click.Path(path_type=Path), help="Use this RSA-2048 private key (PEM) as identity key."
+)
+@shared_options
+@click.pass_context
+def init(
+    context: click.Context, /, name: str, invite: str | None, invite_file: Path | None, key_file: Path | None, **options: Any
+) -> None:
+    """Make the profile NAME: a long-term identity, whose name the broker keeps for its key.
+
+    A passphrase encrypts its keys on disk; an empty one leaves them to the file's permissions.
+
+    \b
+    securechat-cli init alice
+    securechat-cli init alice --invite-file invite.txt
+    """
+    from clients.discovery import choose_broker
+    from clients.profiles import OpenProfile
+
+    settings = merge(context, **options)
+    terminal = settings.terminal
+    user, home = check_name(normalise_name(name)), home_of(settings)
+    address = _invited(invite, invite_file)
+    signing = _import_key(settings, key_file) if key_file else None
+    passphrase = read_passphrase(settings, "A passphrase for its keys (empty for none)", twice=True)
+    if address is None:
+        with contextlib.suppress(errors.NoBrokerFound):
+            address = choose_broker(settings.broker, os.environ)
+    profile = OpenProfile.create(home, user, passphrase, signing)
+    with contextlib.closing(profile):
+        if address is not None:
+            _claim(profile, address, home)
+        kid = profile.keys.kid
+    terminal.data(
+        f"{strong(user)}  {fingerprint(kid)}",
+        {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
+    )
+    if address is None:
+        terminal.say("No broker is running here: the name is claimed when this profile first connects to one.")
+    if not passphrase:
+        terminal.say("Its keys are not encrypted: whoever can read your files can read them.")
+
+
+@click.command()
+@click.argument("peer")
+@click.option("--number", metavar="N", help="The 60 digits that PEER reads to you; spaces do not matter.")
+@click.option("--yes", is_flag=True, help="You have compared the number: mark PEER as verified.")
+@shared_options
+@click.pass_context
+def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, **options: Any) -> None:
+    """Show the number to compare with PEER, and mark PEER as verified.
+
+    Both ends show the same 60 digits if nobody sits in between. Compare them over another channel, such as a call.
+    """
+    settings = merge(context, **options)
+    terminal = settings.terminal
+    with open_profile(settings) as profile:
+        pin = profile.pin_of(normalise_name(peer))
+        shown = profile.number_of(pin)
+        matches = yes
+        if number is not None:
+            digits = "".join(number.split())
+            matches = hmac.compare_digest(digits.encode(), shown.replace(" ", "").encode())
+            if not matches:
+                terminal.warn(f"{click.style('The numbers differ.', fg='red')} Somebody may sit between you and {pin.user}.")
+                terminal.warn(f"hint: have {pin.user} read theirs again: securechat-cli verify {profile.user}")
+                sys.exit(UNTRUSTED)
+        else:
+            _show_number(terminal, profile.user, pin.user, shown, changed=pin.offered is not None)
+            if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
+                matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
+        if matches:
+            profile.verify(pin.user)
+            terminal.say(f"{pin.user} is verified ✓")
+
+
+@click.command()
+@click.argument("peer")
+@shared_options
+@click.pass_context
+def trust(context: click.Context, /, peer: str, **options: Any) -> None:
+    """Accept the key that PEER uses now, and end a block."""
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        before = profile.pin_of(normalise_name(peer))
+        after = profile.trust(before.user)
+    if after == before:
+        settings.terminal.say(f"{after.user} has the key you know: {short_fingerprint(after.kid)}")
+    elif after.kid != before.kid:
+        settings.terminal.say(f"{after.user} is now known by {short_fingerprint(after.kid)}; verify it when you can")
+    else:
+        settings.terminal.say(f"{after.user} is no longer blocked")
+
+
+@click.command()
+@click.argument("peer")
+@shared_options
+@click.pass_context
+def block(context: click.Context, /, peer: str, **options: Any) -> None:
+    """Send nothing to PEER, and take nothing from them."""
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        pin = profile.block(normalise_name(peer))
+    settings.terminal.say(f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}")
+
+
+@click.command()
+@shared_options
+@click.pass_context
+def key(context: click.Context, /, **options: Any) -> None:
+    """Print this profile's fingerprint and its public keys as PEM: first the identity key, then the encryption key."""
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        ik, ek = profile.keys.signing.public, profile.keys.keys[-1].key.public
+        settings.terminal.data(
+            f"{strong(profile.user)}  {fingerprint(ik.kid)}\n{ik.pem}{ek.pem}".rstrip("\n"),
+            {
+                "v": 1,
+                "type": "key",
+                "user": profile.user,
+                "fingerprint": fingerprint(ik.kid),
+                "identity_key": ik.pem,
+                "encryption_key": ek.pem,
+            },
+        )
+
+
+def _invited(invite: str | None, invite_file: Path | None) -> BrokerAddress | None:
+    if invite is None and invite_file is None:
+        return None
+    if invite is not None and (invite != "-" or invite_file is not None):
+        raise click.UsageError("Give '--invite -' to be asked for the invite, or --invite-file FILE: others can read flags.")
+    if invite_file is not None:
+        try:
+            text = invite_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"The invite cannot be read from {invite_file}: {error}") from None
+    elif sys.stdin is not None and sys.stdin.isatty():
+        text = click.prompt("The invite's line", hide_input=True, err=True)
+    else:
+        text = sys.stdin.read(4096) if sys.stdin else ""
+    address = BrokerAddress.parse(text)
+    if address.invite is None:
+        raise errors.BadAddress(why="it holds no invite")
+    return address
+
+
+def _claim(profile: Any, address: BrokerAddress, home: Path) -> None:
+    from clients.chat import ChatClient
+    from clients.keystore import Keystore
+
+    client = ChatClient(profile, address, mode=Mode.SEND, events=False)
+    client.start()
+    try:
+        client.wait_ready(DEFAULT_TIMEOUT)
+    except errors.LoginRefused:
+        # A profile whose name belongs to somebody else would be of no use.
+        profile.close()
+        Keystore(home, profile.user).remove()
+        raise
+    except errors.BrokerUnreachable:
+        if address.invite is not None:
+            profile.close()
+            Keystore(home, profile.user).remove()
+            raise
+    finally:
+        client.close()
+
+
+def _import_key(settings: Any, path: Path) -> Any:
+    from core.rsa import SigningKey
+
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"The key cannot be read from {path}: {error.strerror}") from None
+    return SigningKey.from_pem(pem)
+
+
+def _show_number(terminal: Terminal, me: str, peer: str, number: str, *, changed: bool) -> None:
+    groups = number.split()
+    rows = "\n".join("    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4))
+    which = " (for the key that they use now)" if changed else ""
+    terminal.data(
+        f"{strong(f'{me} and {peer}')}{which}\n\n{rows}\n",
+        {"v": 1, "type": "number", "user": me, "peer": peer, "number": number.replace(" ", ""), "changed": changed},
+    )
