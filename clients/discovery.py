@@ -20,15 +20,15 @@ class UnsafeConnectionFile(SecureChatError):
     hint = "If it is yours, remove it and start the broker again; it writes a new one."
 
 
-def choose_broker(named: str | None, environ: Mapping[str, str]) -> BrokerAddress:
-    """The broker to use: ``named``, else SECURECHAT_BROKER, else the local one.
+def choose_broker(named: str | None, environ: Mapping[str, str], *, fallback: BrokerAddress | None = None) -> BrokerAddress:
+    """The broker to use: ``named``, else SECURECHAT_BROKER, else ``fallback`` (a profile's), else the local one.
 
     Raises BadAddress (also for an address with an invite in it: other users can read flags and environments),
     NoBrokerFound, and UnsafeConnectionFile.
     """
     text = named or environ.get(VARIABLE)
     if not text:
-        found = find_broker()
+        found = fallback or find_broker()
         if found is None:
             raise NoBrokerFound
         return found

@@ -57,6 +57,12 @@ class Keystore:
                 raise ProfileExists(name=self.name)
             self._write(lock(profile.encode(), passphrase, random=random))
 
+    def remove(self) -> None:
+        """Take a profile back that was made a moment ago and turned out to be of no use."""
+        for path in self.folder.iterdir():
+            path.unlink()
+        self.folder.rmdir()
+
     @property
     def needs_passphrase(self) -> bool:
         """Whether opening it takes a passphrase; raises what ``open`` raises."""

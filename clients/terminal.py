@@ -13,7 +13,7 @@ import click
 from core import errors
 from core.events import Outcome
 
-OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT = 0, 1, 2, 3, 4, 5, 6, 7, 8
+OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT, LOCKED = range(10)
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 TERMINATED: Final = 143
@@ -27,7 +27,13 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.MessageTooLong: LIMIT,
     errors.BrokerUnreachable: NETWORK,
     errors.BrokerKeyMismatch: UNTRUSTED,
+    errors.BrokerKeyChanged: UNTRUSTED,
     errors.BadBundle: UNTRUSTED,
+    errors.KeyChanged: UNTRUSTED,
+    errors.PeerBlocked: UNTRUSTED,
+    errors.PeerUnknown: ABSENT,
+    errors.KeystoreLocked: LOCKED,
+    errors.WrongPassphrase: LOCKED,
     errors.LoginRefused: ABSENT,
     errors.UserAbsent: ABSENT,
     errors.TimeRanOut: TIMEOUT,

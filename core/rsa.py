@@ -8,6 +8,7 @@ salt of 32 bytes (section 8.1).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -125,9 +126,14 @@ class SigningKey:
         return cls(rsa.generate_private_key(RSA_EXPONENT, RSA_BITS))
 
     @classmethod
+    def from_pem(cls, pem: bytes) -> SigningKey:
+        """Import an unencrypted private key in PEM; raises KeyRefused for anything but RSA-2048 with e = 65537."""
+        return cls(_private(lambda: serialization.load_pem_private_key(pem, None)))
+
+    @classmethod
     def from_der(cls, der: bytes) -> SigningKey:
         """Import PKCS #8 in DER; raises KeyRefused for anything but RSA-2048 with e = 65537."""
-        return cls(_private(der))
+        return cls(_private(lambda: serialization.load_der_private_key(der, None)))
 
     def to_der(self) -> bytes:
         """The secret key, unencrypted, as PKCS #8 in DER: for a keystore, which encrypts it."""
@@ -153,7 +159,7 @@ class OpeningKey:
     @classmethod
     def from_der(cls, der: bytes) -> OpeningKey:
         """Import PKCS #8 in DER; raises KeyRefused for anything but RSA-2048 with e = 65537."""
-        return cls(_private(der))
+        return cls(_private(lambda: serialization.load_der_private_key(der, None)))
 
     def to_der(self) -> bytes:
         """The secret key, unencrypted, as PKCS #8 in DER: for a keystore, which encrypts it."""
@@ -174,11 +180,11 @@ def _to_pkcs8(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def _private(der: bytes) -> rsa.RSAPrivateKey:
+def _private(load: Callable[[], object]) -> rsa.RSAPrivateKey:
     try:
-        key = serialization.load_der_private_key(der, password=None)
-    except Exception as error:
-        raise KeyRefused(why="it cannot be read") from error
+        key = load()
+    except Exception:  # several unrelated types, all meaning "not a key"
+        raise KeyRefused(why="it cannot be read") from None  # a cause could quote the key
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != RSA_BITS:
         raise KeyRefused(why="it is not an RSA-2048 key")
     if key.public_key().public_numbers().e != RSA_EXPONENT:
