@@ -25,7 +25,15 @@ from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
 from core.envelope import check_text
-from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
+from core.errors import (
+    BrokerUnreachable,
+    EmptyMessage,
+    LocalProtocolError,
+    NobodyHere,
+    NotVerified,
+    SecureChatError,
+    TimeRanOut,
+)
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
 from core.frames import Mode
 from core.identity import guest_identity
@@ -168,6 +176,11 @@ class ChatClient:
         """A number that grows whenever anything that a person could see has changed."""
         return self._version
 
+    @property
+    def is_profile(self) -> bool:
+        """Whether this is a profile's client, with a memory that lasts."""
+        return self._profile is not None
+
     def users(self) -> tuple[Peer, ...]:
         """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
         if self._session is None:
@@ -178,6 +191,16 @@ class ChatClient:
             for entry in sorted(peers.present.values(), key=lambda entry: entry.user)
             if entry.user != self.user
         )
+
+    def audience(self, *, verified_only: bool = False) -> tuple[Peer, ...]:
+        """Whom ``everyone`` means now: who is here and not blocked or, with ``verified_only``, whom this profile has verified."""
+        peers = (peer for peer in self.users() if peer.trust is not Trust.BLOCKED)
+        return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
+
+    def _must_be_verified(self, user: str) -> None:
+        pin = self._profile.store.pin(user) if self._profile else None
+        if pin is None or pin.verified is None or pin.blocked:
+            raise NotVerified(user=user)
 
     def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
         """Ask the broker once who is here, for a client in mode ``send``; raises TimeRanOut."""
@@ -223,11 +246,19 @@ class ChatClient:
 
     # Sending
 
-    def send(self, text: str, to: Sequence[str] | str, *, suite: Suite = Suite.HYBRID, id_: bytes | None = None) -> bytes:
+    def send(
+        self,
+        text: str,
+        to: Sequence[str] | str,
+        *,
+        suite: Suite = Suite.HYBRID,
+        id_: bytes | None = None,
+        verified_only: bool = False,
+    ) -> bytes:
         """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
 
         It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
-        EmptyMessage, MessageTooLong, BadName and NobodyHere; then nothing was sent. ``id_`` is for callers that minted an
+        EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent. ``id_`` is for callers that minted an
         id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
@@ -235,9 +266,12 @@ class ChatClient:
         if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
             raise status.error or LocalProtocolError(what="sending with a client that is closed")
         everyone = to == EVERYONE
-        names = tuple(peer.user for peer in self.users()) if everyone else _names(to)
+        names = tuple(peer.user for peer in self.audience(verified_only=verified_only)) if everyone else _names(to)
         if not names:
             raise NobodyHere if everyone else EmptyMessage
+        if verified_only and not everyone:
+            for name in names:
+                self._must_be_verified(name)
         id_ = id_ or os.urandom(MID_BYTES)
         with self._changed:
             if id_ in self._outcomes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
 from clients.terminal import NETWORK, OK, Terminal, exit_code_of, faint, strong
 from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
@@ -20,8 +20,10 @@ from core.events import (
     Message,
     MessageReceived,
     MessageRefused,
+    Outcome,
     PeerKeyChanged,
     RosterChanged,
+    Trust,
 )
 from core.frames import Mode
 from core.limits import HYBRID_CONTENT_MAX
@@ -34,9 +36,19 @@ from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_
 @click.option("--suite", type=click.Choice([suite.value for suite in Suite]), default="hybrid", show_default=True,
               help="RSA with AES-256-GCM, or RSA alone in blocks of 190 bytes.")  # fmt: skip
 @click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for the answers.  [default: 10s]")
+@click.option("--verified-only", is_flag=True, help="Only to users whom this profile has verified.")
 @shared_options
 @click.pass_context
-def send(context: click.Context, /, args: tuple[str, ...], everyone: bool, suite: str, timeout: float, **options: Any) -> None:
+def send(
+    context: click.Context,
+    /,
+    args: tuple[str, ...],
+    everyone: bool,
+    suite: str,
+    timeout: float,
+    verified_only: bool,
+    **options: Any,
+) -> None:
     """Send TEXT to one user or several; '-', or no TEXT, reads it from standard input.
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -'.
@@ -52,11 +64,16 @@ def send(context: click.Context, /, args: tuple[str, ...], everyone: bool, suite
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
     with open_client(settings, Mode.SEND, timeout) as client:
-        if settings.user is None:
+        if not client.is_profile and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
+        new: list[str] = []
         if everyone:
             client.fetch_users(timeout)
-        id_ = client.send(text, EVERYONE if everyone else to, suite=Suite(suite))
+            audience = client.audience(verified_only=verified_only)
+            new = [peer.user for peer in audience if peer.trust is Trust.NEW]
+            if new and client.is_profile:
+                terminal.say(f"new to you: {listing(new)}")
+        id_ = client.send(text, EVERYONE if everyone else to, suite=Suite(suite), verified_only=verified_only)
         outcomes = client.wait_sent(id_, timeout)
         connected = client.status.error is None
     code = exit_code_of(outcomes.values())
@@ -64,12 +81,16 @@ def send(context: click.Context, /, args: tuple[str, ...], everyone: bool, suite
         values = {name: outcome.value for name, outcome in outcomes.items()}
         terminal.data("", {
             "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": everyone,
-            "suite": suite, "recipients": values, "exit": code,
+            "suite": suite, "recipients": values, "new": new, "exit": code,
         })  # fmt: skip
     for outcome in dict.fromkeys(outcomes.values()):
         names = [name for name, one in outcomes.items() if one is outcome]
         if outcome.safe:
             terminal.say(f"sent to {listing(names)} ({outcome.value}) id={b64url(id_)}")
+        elif outcome in (Outcome.CHANGED, Outcome.BLOCKED):
+            for name in names:
+                error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
+                terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
         else:
@@ -150,8 +171,15 @@ def users(context: click.Context, /, **options: Any) -> None:
     width = max((len(peer.user) for peer in present), default=0)
     for peer in present:
         terminal.data(
-            f"{strong(peer.user.ljust(width))}  {peer.kind.value:7}  {short_fingerprint(peer.kid)}",
-            {"v": 1, "type": "user", "user": peer.user, "kind": peer.kind.value, "fingerprint": fingerprint(peer.kid)},
+            f"{strong(peer.user.ljust(width))}  {peer.kind.value:7}  {short_fingerprint(peer.kid)}  {peer.trust.value}",
+            {
+                "v": 1,
+                "type": "user",
+                "user": peer.user,
+                "kind": peer.kind.value,
+                "fingerprint": fingerprint(peer.kid),
+                "trust": peer.trust.value,
+            },
         )
     if not present:
         terminal.say("nobody is here")

@@ -27,6 +27,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 DEFAULT_TIMEOUT: Final = 10.0
+GUEST_PREFIX: Final = "guest-"
 
 
 class Duration(click.ParamType[float]):
@@ -172,7 +173,7 @@ def open_client(settings: Settings, mode: Mode, timeout: float) -> Iterator[Chat
             broker = choose_broker(settings.broker, os.environ, fallback=who.broker)
         else:
             name = settings.user or os.environ.get("SECURECHAT_AS")
-            who = normalise_name(name) if name else f"guest-{os.urandom(3).hex()}"
+            who = normalise_name(name) if name else f"{GUEST_PREFIX}{os.urandom(3).hex()}"
             broker = choose_broker(settings.broker, os.environ)
         client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
         client.start()

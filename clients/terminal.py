@@ -30,7 +30,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.BrokerKeyChanged: UNTRUSTED,
     errors.BadBundle: UNTRUSTED,
     errors.KeyChanged: UNTRUSTED,
-    errors.PeerBlocked: UNTRUSTED,
+    errors.NotVerified: UNTRUSTED,
     errors.PeerUnknown: ABSENT,
     errors.KeystoreLocked: LOCKED,
     errors.WrongPassphrase: LOCKED,

@@ -37,6 +37,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
+    ├── NotVerified             only verified peers were to be written to
     ├── PeerBlocked             somebody this profile has blocked
     ├── PeerUnknown             nobody this client has met
     └── TimeRanOut              an answer did not come in time
@@ -257,8 +258,14 @@ class KeyChanged(SecureChatError):
     hint = "Compare numbers over another channel (securechat-cli verify {user}), then accept it: securechat-cli trust {user}"
 
 
+class NotVerified(SecureChatError):
+    """You have not verified {user}, so nothing was sent."""
+
+    hint = "Compare numbers over another channel: securechat-cli verify {user}"
+
+
 class PeerBlocked(SecureChatError):
-    """You have blocked {user}; nothing was sent."""
+    """You have blocked {user}."""
 
     hint = "Undo it with: securechat-cli trust {user}"
 
