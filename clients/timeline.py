@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -53,7 +53,7 @@ class Line:
     mine: bool = False
     suite: Suite | None = None
     trust: Trust | None = None
-    outcomes: Mapping[str, Outcome] = MappingProxyType({})
+    outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Timeline:

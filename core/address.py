@@ -48,6 +48,10 @@ class BrokerAddress:
             raise BadAddress(why="its key is not 43 characters of base64url") from None
         return cls(hosts, port, key, invite)
 
+    def at(self, host: str) -> BrokerAddress:
+        """The same broker by another host name or address."""
+        return BrokerAddress((f"[{host}]" if ":" in host else host,), self.port, self.key)
+
     @property
     def where(self) -> str:
         """Host and port, for people and logs."""

@@ -251,6 +251,9 @@ def control(message: Control) -> Frames:
     return [_BYTE_OF[type(message)] + msgspec.msgpack.encode(message)]
 
 
+PING: Final = control(Ping())[0]
+
+
 def ack(copies: Sequence[tuple[bytes, bytes]]) -> Frames:
     """The frames of an ACK for (copy id, proof) pairs."""
     return [b"A" + b"".join([copy_id + proof for copy_id, proof in copies])]

@@ -9,6 +9,7 @@ import msgspec
 import platformdirs
 
 from core.address import BrokerAddress
+from core.encoding import b64url
 from core.errors import BadAddress
 
 APP: Final = "securechat"
@@ -24,6 +25,12 @@ class ConnectionFile(msgspec.Struct, frozen=True):
     port: int
     key: str
     pid: int
+
+    @classmethod
+    def describe(cls, host: str, port: int, key: bytes, pid: int) -> ConnectionFile:
+        """What to write for a broker with this CURVE public key (32 bytes)."""
+        address = BrokerAddress((f"[{host}]" if ":" in host else host,), port, key)
+        return cls(v=1, url=address.url, host=host, port=port, key=b64url(key), pid=pid)
 
     @property
     def address(self) -> BrokerAddress:

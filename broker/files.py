@@ -1,0 +1,117 @@
+"""The broker's files: its data folder, its key, and the connection file by which local clients find it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from broker.server import CurveKeys
+from core.errors import BadAddress, BrokerFailed
+from core.limits import CURVE_KEY_BYTES
+from core.places import FILE_NAME, ConnectionFile, decode_connection_file, encode_connection_file, runtime_copy
+
+KEY_NAME: Final = "broker.key"
+LOCK_NAME: Final = "broker.lock"
+
+
+@contextlib.contextmanager
+def data_folder(path: Path) -> Iterator[Path]:
+    """Make the folder if need be (mode 0700) and hold it: one broker a folder. Raises BrokerFailed."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise BrokerFailed(why=f"The folder {path} is open to other users; close it with: chmod 700 {path}")
+        lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BrokerFailed(why=f"The folder {path} cannot be used: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BrokerFailed(why=f"Another broker is using the folder {path}; give this one its own with --data.") from error
+        yield path
+    finally:
+        os.close(lock)
+
+
+def load_or_make_keys(folder: Path, make: Callable[[], CurveKeys]) -> CurveKeys:
+    """The broker's CURVE pair: kept in the folder, so that a restart does not look like another broker.
+
+    Raises BrokerFailed for a key file that is damaged or open to other users; it is never overwritten.
+    """
+    path = folder / KEY_NAME
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        keys = make()
+        _write(path, keys.public + keys.secret)
+        return keys
+    except OSError as error:
+        raise BrokerFailed(why=f"The key file {path} cannot be read: {error.strerror}.") from error
+    with os.fdopen(handle, "rb") as file:
+        if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
+            raise BrokerFailed(why=f"The key file {path} is open to other users; close it with: chmod 600 {path}")
+        raw = file.read(2 * CURVE_KEY_BYTES + 1)
+    if len(raw) != 2 * CURVE_KEY_BYTES:
+        raise BrokerFailed(why=f"The key file {path} is damaged; restore it, or remove it to become a new broker.")
+    return CurveKeys(raw[:CURVE_KEY_BYTES], raw[CURVE_KEY_BYTES:])
+
+
+@contextlib.contextmanager
+def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
+    """Tell local clients where the broker is, for as long as it runs.
+
+    Yields whether they find it without being told: the copy in the user's runtime folder is the first broker's that
+    runs, and is not taken from it.
+    """
+    raw = encode_connection_file(content)
+    copy = runtime_copy()
+    places = [folder / FILE_NAME]
+    if not _belongs_to_another(copy, content.pid):
+        places.append(copy)
+    written = []
+    try:
+        for place in places:
+            try:
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(place, raw)
+                written.append(place)
+            except OSError as error:
+                if place != copy:
+                    raise BrokerFailed(why=f"The file {place} cannot be written: {error.strerror}.") from error
+        yield copy in written
+    finally:
+        for place in written:
+            with contextlib.suppress(OSError):
+                if place.read_bytes() == raw:
+                    place.unlink()
+
+
+def _belongs_to_another(path: Path, pid: int) -> bool:
+    try:
+        content = decode_connection_file(path.read_bytes())
+        os.kill(content.pid, 0)
+    except (OSError, BadAddress):
+        return False
+    return content.pid != pid
+
+
+def _write(path: Path, raw: bytes) -> None:
+    """Write a file of mode 0600 whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(handle)
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise BrokerFailed(why=f"The file {path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,343 @@
+"""Verbs to actions: routes frames by username. No sockets and no clock; it cannot read what it routes.
+
+Whoever runs it hands in what arrives, and sends what it finds in ``outgoing`` (connection, frames, and whether it is a
+roster change, which may be made up for later) and ``doomed`` (routing id and last words, then the connection is to be cut).
+The two methods that every message passes (``mail`` and ``acked``) return what to do instead, and touch nothing they need not.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Final
+
+from broker.directory import Connection, Directory
+from core import frames
+from core.bundle import Kind, read_bundle
+from core.clock import Instant
+from core.errors import BadBundle, BadSignature, FrameError, KeyRefused
+from core.frames import (
+    ACK_SIZE,
+    Ack,
+    Bundles,
+    Bye,
+    Challenge,
+    Control,
+    Error,
+    Fanout,
+    Found,
+    Frames,
+    FromClient,
+    Hello,
+    Lookup,
+    Mode,
+    Ping,
+    Pong,
+    Prove,
+    Reason,
+    Roster,
+    Send,
+    Status,
+    Users,
+    Welcome,
+    result_item,
+)
+from core.limits import (
+    COPY_ID_BYTES,
+    LOGIN_TIME_MAX,
+    MID_BYTES,
+    NONCE_BYTES,
+    PROTOCOL_VERSION,
+    RESULTS_MAX,
+    SILENCE_MAX,
+    UNPROVEN_MAX,
+    WINDOW_BYTES,
+    WINDOW_COPIES,
+)
+from core.login import LoginContext, check_proof
+from core.names import is_name
+from core.rsa import VerifyKey
+
+_HEAD: Final = 1 + MID_BYTES
+_copy_id: Final = struct.Struct(">Q").pack
+_delivered: Final = struct.Struct(">16sHB").pack
+_NO_PROOF: Final = frames.NO_PROOF
+_TAKEN: Final = int(Status.TAKEN)
+_DELIVERED: Final = int(Status.DELIVERED)
+# A client that does not read its results is not worth keeping: this many entries are about 1.6 MB.
+_RESULTS_HELD_MAX: Final = 32 * RESULTS_MAX
+
+Delivery = tuple[tuple[Connection, ...], bytes]
+
+
+class Router:
+    """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes."""
+
+    def __init__(self, broker_key: bytes, *, random: Callable[[int], bytes]) -> None:
+        self.connections: Final[dict[bytes, Connection]] = {}
+        self.directory: Final = Directory()
+        self.with_results: Final[set[Connection]] = set()
+        self.outgoing: list[tuple[Connection, Frames, bool]] = []
+        self.doomed: list[tuple[bytes, bytes]] = []
+        self._broker_key = broker_key
+        self._random = random
+        self._unproven: dict[bytes, Connection] = {}
+        self._next_copy = count(1).__next__
+        self._receivers = self.directory.receivers.get
+
+    # The hot path
+
+    def mail(self, sender: Connection, head: bytes, size: int) -> Delivery | None:
+        """Route one SEND by its head: whom to give it to, and the DELIVER head to put before ``common`` (``size`` bytes).
+
+        None if there is nothing to do: the sender's result is noted. Raises FrameError for a head that is none.
+        """
+        mid = head[1:_HEAD]
+        to = head[_HEAD:]
+        targets = self._receivers(to)
+        if targets is None:  # a name that is found has a valid form, so only a miss needs the check
+            if not is_name(to.decode("ascii", "replace")):
+                raise FrameError(what="a name that is none")
+            self._result(sender, mid, 0, Status.ABSENT)
+            return None
+        return self._copy(sender, mid, 0, size, targets)
+
+    def _copy(self, sender: Connection, mid: bytes, place: int, size: int, targets: tuple[Connection, ...]) -> Delivery | None:
+        for target in targets:
+            if len(target.copies) >= WINDOW_COPIES or target.bytes_out + size > WINDOW_BYTES:
+                targets = tuple(
+                    one for one in targets if len(one.copies) < WINDOW_COPIES and one.bytes_out + size <= WINDOW_BYTES
+                )
+                break
+        if not targets:
+            self._result(sender, mid, place, Status.FULL)
+            return None
+        copy_id = _copy_id(self._next_copy())
+        copy = (sender, mid, place, size, targets)
+        for target in targets:
+            target.copies[copy_id] = copy
+            target.bytes_out += size
+        return targets, b"D" + copy_id + mid + sender.sender
+
+    def acked(self, connection: Connection, head: bytes) -> None:
+        """Take an ACK; copies that were never given to this connection are ignored. Raises FrameError."""
+        end = len(head)
+        if end % ACK_SIZE != 1 or end == 1:
+            raise FrameError(what="acknowledgements of a wrong size")
+        take = connection.copies.pop
+        for at in range(1, end, ACK_SIZE):
+            middle = at + COPY_ID_BYTES
+            copy_id = head[at:middle]
+            copy = take(copy_id, None)
+            if copy is None:
+                continue
+            sender, mid, place, size, targets = copy
+            connection.bytes_out -= size
+            if len(targets) > 1:
+                for other in targets:
+                    if other.copies.pop(copy_id, None) is not None:
+                        other.bytes_out -= size
+            if not sender.ready:
+                continue  # it left before the answer came
+            proof = head[middle : at + ACK_SIZE]
+            if proof == _NO_PROOF:
+                sender.results.append(_delivered(mid, place, _TAKEN))
+            else:
+                sender.results.append(_delivered(mid, place, _DELIVERED) + proof)
+            self.with_results.add(sender)
+
+    def undeliverable(self, connection: Connection, head: bytes) -> None:
+        """A copy (named by its DELIVER head) did not fit into this connection's queue."""
+        self._drop_copy(connection, head[1 : 1 + COPY_ID_BYTES], Status.FULL)
+
+    def _drop_copy(self, connection: Connection, copy_id: bytes, status: Status) -> None:
+        copy = connection.copies.pop(copy_id, None)
+        if copy is None:
+            return
+        sender, mid, place, size, targets = copy
+        connection.bytes_out -= size
+        # Another connection of the same user may still take it.
+        if not any(copy_id in other.copies for other in targets):
+            self._result(sender, mid, place, status)
+
+    def _result(self, sender: Connection, mid: bytes, place: int, status: Status) -> None:
+        if sender.ready:
+            sender.results.append(result_item(mid, place, status))
+            self.with_results.add(sender)
+
+    def take_results(self, connection: Connection) -> bytes:
+        """The next RESULT for this connection, at most 1,024 entries; the rest stays noted."""
+        batch = connection.results[:RESULTS_MAX]
+        del connection.results[:RESULTS_MAX]
+        if not connection.results:
+            self.with_results.discard(connection)
+        return b"R" + b"".join(batch)
+
+    def results_stuck(self, connection: Connection) -> bool:
+        """Whether this client has left too many results unread to be kept."""
+        return len(connection.results) > _RESULTS_HELD_MAX
+
+    # Everything else
+
+    def receive(self, rid: bytes, client_key: bytes, raw: Sequence[bytes], now: Instant) -> Iterator[tuple[Delivery, Frames]]:
+        """Take any message in full; yields the deliveries of a fan-out, each with the frames that follow its head.
+
+        Bad frames end their sender's connection, with an ERROR that says so.
+        """
+        connection = self.connections.get(rid) or self._unproven.get(rid)
+        try:
+            message = frames.read_from_client(raw)
+        except FrameError:
+            self.malformed(rid)
+            return
+        if connection is None or not connection.ready:
+            self._log_in(rid, client_key, connection, message, now)
+            return
+        connection.seen = now.mono
+        match message:
+            case Fanout():
+                yield from self._fan_out(connection, message)
+            case Send(_, _, common):
+                delivery = self.mail(connection, raw[0], len(common))
+                if delivery:
+                    yield delivery, [common]
+            case Ack():
+                self.acked(connection, raw[0])
+            case Ping():
+                self._say(connection, Pong())
+            case Lookup(users):
+                self._say(connection, Bundles(tuple(Found(user, self.directory.bundle(user)) for user in users)))
+            case Users():
+                self._send_roster(connection)
+            case Bye():
+                self.gone(connection)
+            case Pong():
+                pass
+            case Hello() | Prove():
+                self.malformed(rid)
+
+    def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
+        for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
+            targets = self._receivers(user.encode("ascii"))
+            if targets is None:
+                self._result(sender, message.mid, place, Status.ABSENT)
+                continue
+            delivery = self._copy(sender, message.mid, place, len(message.common) + len(wrap), targets)
+            if delivery:
+                yield delivery, [message.common, wrap]
+
+    def _log_in(self, rid: bytes, client_key: bytes, connection: Connection | None, message: FromClient, now: Instant) -> None:
+        if connection is None and isinstance(message, Hello):
+            self._greet(rid, client_key, message, now)
+        elif connection is not None and isinstance(message, Prove):
+            reason = self._check(connection, message, now)
+            if reason:
+                self._refuse(rid, connection, reason)
+            else:
+                self._admit(connection, now)
+        elif not isinstance(message, Bye | Pong):  # nothing to answer: it is leaving, or late
+            self._refuse(rid, connection, Reason.NOT_LOGGED_IN)
+
+    def _greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> None:
+        if PROTOCOL_VERSION not in hello.versions:
+            self._refuse(rid, None, Reason.VERSION)
+        elif len(self._unproven) >= UNPROVEN_MAX:
+            self._refuse(rid, None, Reason.BUSY)
+        else:
+            nonce = self._random(NONCE_BYTES)
+            connection = Connection(rid, client_key, hello, nonce, now.mono)
+            self._unproven[rid] = connection
+            self._say(connection, Challenge(nonce))
+
+    def _check(self, connection: Connection, message: Prove, now: Instant) -> Reason | None:
+        hello = connection.hello
+        context = LoginContext(self._broker_key, connection.client_key, hello.nonce, connection.challenge, hello.user)
+        try:
+            ik = VerifyKey(hello.ik)
+            check_proof(ik, context, message.signature)
+            if hello.bundle is not None:
+                bundle = read_bundle(hello.bundle, hello.user)
+                if bundle.ik.kid != ik.kid or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
+                    return Reason.LOGIN_FAILED
+        except (KeyRefused, BadSignature, BadBundle):
+            return Reason.LOGIN_FAILED
+        if hello.kind is not Kind.GUEST or (hello.mode is Mode.FULL and hello.bundle is None):
+            return Reason.LOGIN_FAILED
+        if self.directory.holder(hello.user) not in (None, ik.kid):
+            return Reason.NAME_TAKEN
+        return None if self.directory.has_room(hello.user) else Reason.BUSY
+
+    def _admit(self, connection: Connection, now: Instant) -> None:
+        del self._unproven[connection.rid]
+        self.connections[connection.rid] = connection
+        connection.ready = True
+        connection.seen = now.mono
+        self.directory.enter(connection, VerifyKey(connection.hello.ik).kid)
+        self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
+        if connection.hello.mode is Mode.FULL:
+            self._send_roster(connection)
+
+    def gone(self, connection: Connection) -> None:
+        """Let go of a connection that has ended, in whatever state; what it had not acknowledged is answered for."""
+        self._unproven.pop(connection.rid, None)
+        self.with_results.discard(connection)
+        if self.connections.pop(connection.rid, None) is None:
+            return
+        connection.ready = False
+        self.directory.leave(connection)
+        for copy_id in list(connection.copies):
+            self._drop_copy(connection, copy_id, Status.GONE)
+
+    def drop(self, connection: Connection) -> None:
+        """End a connection from this side."""
+        (last_words,) = frames.control(Bye())
+        self.doomed.append((connection.rid, last_words))
+        self.gone(connection)
+
+    def find(self, rid: bytes) -> Connection | None:
+        """The connection with this routing id, logged in or not."""
+        return self.connections.get(rid) or self._unproven.get(rid)
+
+    def sweep(self, now: Instant) -> None:
+        """End what has been silent, or at its login, for too long. Call it about once a second."""
+        for connection in [*self._unproven.values()]:
+            if now.mono - connection.since > LOGIN_TIME_MAX:
+                self._refuse(connection.rid, connection, Reason.LOGIN_FAILED)
+        for connection in [*self.connections.values()]:
+            if now.mono - connection.seen > SILENCE_MAX:
+                self.drop(connection)
+
+    def roster_tick(self) -> None:
+        """Tell everybody present what has changed since the last tick: one message each, encoded once."""
+        changes = [frames.control(part) for part in self.directory.changes()]
+        for connection in self.connections.values():
+            if connection.hello.mode is not Mode.FULL:
+                continue
+            if connection.behind:
+                connection.behind = False
+                self._send_roster(connection)
+            else:
+                self.outgoing.extend((connection, change, True) for change in changes)
+
+    def farewell(self) -> None:
+        """Say goodbye to everybody: the broker is stopping."""
+        for connection in self.connections.values():
+            self._say(connection, Bye())
+
+    def _send_roster(self, connection: Connection) -> None:
+        for part in self.directory.full_roster():
+            self._say(connection, part)
+
+    def malformed(self, rid: bytes) -> None:
+        """Something that is no frame of this protocol came from this routing id: its connection ends."""
+        self._refuse(rid, self.find(rid), Reason.MALFORMED)
+
+    def _refuse(self, rid: bytes, connection: Connection | None, reason: Reason) -> None:
+        (last_words,) = frames.control(Error(reason))
+        self.doomed.append((rid, last_words))
+        if connection is not None:
+            self.gone(connection)
+
+    def _say(self, connection: Connection, message: Control) -> None:
+        self.outgoing.append((connection, frames.control(message), isinstance(message, Roster)))

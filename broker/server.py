@@ -1,0 +1,380 @@
+"""The broker's only ZeroMQ: one ROUTER, the ZAP socket, and the loop that moves frames.
+
+The loop's shape comes from what single calls cost (docs/PERFORMANCE.md): a frame is received with one call, its ``more``
+flag is read from the frame, sends bypass the Python wrapper, and nothing is polled for each message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import zmq
+from zmq.backend import zmq_poll
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from broker.access import Access
+from broker.directory import Connection
+from broker.router import Router
+from core.clock import Instant
+from core.errors import BrokerFailed, FrameError
+from core.frames import PING, Frames
+from core.limits import CURVE_KEY_BYTES, FRAME_MAX, LOGIN_TIME_MAX, RECIPIENTS_MAX, ROSTER_TICK, ROUND_MAX
+
+# Plain ints: an enum's `|` costs as much as a send.
+_NB: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+_POLLIN: Final = int(zmq.POLLIN)
+_AGAIN: Final = int(zmq.EAGAIN)
+
+# Messages, not bytes: the router's window of unacknowledged bytes is what bounds a slow client's queue.
+_QUEUE: Final = 16_384
+_FRAMES_MAX: Final = 3 + RECIPIENTS_MAX
+_BUSY_LOOK: Final = 0.01  # how often a busy loop looks at the other sockets
+_LINGER_MS: Final = 500
+_DOOM: Final = 0.5  # time for an ERROR to reach its reader before the connection is cut
+_SWEEP: Final = 1.0
+_PROBES: Final = 3
+
+_WATCHED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED) | int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class CurveKeys:
+    """The broker's CURVE pair, 32 bytes each."""
+
+    public: bytes
+    secret: bytes
+
+    def __repr__(self) -> str:
+        """Never show the secret."""
+        return f"CurveKeys(public={self.public.hex()})"
+
+
+class Server:
+    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot bind.
+
+    ``keys`` is None only in benchmarks, to measure what CURVE costs.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        keys: CurveKeys | None,
+        access: Access,
+        clock: Callable[[], Instant] = lambda: Instant(time.time(), time.monotonic()),
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._access = access
+        self._clock = clock
+        self._curve = keys is not None
+        self._context = zmq.Context()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._stopping = False
+        self.router: Final = Router(keys.public if keys else bytes(CURVE_KEY_BYTES), random=random)
+        # Connections that have not logged in, by file descriptor, and since when; and the descriptor of each that spoke.
+        self._waiting: dict[int, float] = {}
+        self._descriptors: dict[bytes, int] = {}
+        self._by_descriptor: dict[int, bytes] = {}
+        self._suspects: dict[bytes, int] = {}  # connections that may have ended, and how often to ask
+        self._dying: dict[bytes, float] = {}
+        try:
+            # ZAP must be there before the ROUTER is bound, or the first to connect would not be asked.
+            self._zap = self._context.socket(zmq.REP)
+            self._zap.linger = 0
+            self._zap.bind("inproc://zeromq.zap.01")
+            self._socket = self._context.socket(zmq.ROUTER)
+            self._prepare(keys)
+            self._monitor = self._socket.get_monitor_socket(_WATCHED)
+            self._socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
+            endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        except zmq.ZMQError as error:
+            self.close()
+            raise BrokerFailed(why=_bind_problem(host, port, error)) from error
+        self.port: Final = int(bytes(endpoint).rstrip(b"\0").rpartition(b":")[2])
+
+    def _prepare(self, keys: CurveKeys | None) -> None:
+        sock = self._socket
+        sock.linger = 0
+        sock.router_mandatory = True
+        sock.maxmsgsize = FRAME_MAX
+        sock.sndhwm = sock.rcvhwm = _QUEUE
+        sock.backlog = 1024
+        sock.ipv6 = True
+        sock.handshake_ivl = int(LOGIN_TIME_MAX * 1000)
+        if keys:
+            sock.curve_server = True
+            sock.curve_secretkey = z85.encode(keys.secret)
+            sock.zap_domain = b"securechat"
+
+    def stop(self) -> None:
+        """Let ``run`` end soon. From any thread, or from a signal handler."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"\0")
+
+    def run(self) -> None:
+        """Route until stopped, then say goodbye and close."""
+        try:
+            self._loop()
+            self.router.farewell()
+            self._send_outgoing()
+        finally:
+            self._socket.linger = _LINGER_MS
+            self.close()
+
+    def close(self) -> None:
+        """Close every socket; ``run`` does so by itself. Closing twice does no harm."""
+        if self._context.closed:
+            return
+        if getattr(self, "_monitor", None):
+            self._socket.disable_monitor()
+        self._context.destroy()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _loop(self) -> None:
+        router = self.router
+        every: list[tuple[Any, int]] = [
+            (one, _POLLIN) for one in (self._socket, self._zap, self._monitor, self._wake_out.fileno())
+        ]
+        aside = every[1:]
+        look_at = tick_at = sweep_at = 0.0
+        while not self._stopping:
+            now = self._clock()
+            mono = now.mono
+            dry = self._round(now)
+            if router.with_results:
+                self._send_results()
+            self._send_outgoing()
+            if dry:
+                due = tick_at if router.directory.changed or self._suspects else sweep_at
+                ready = zmq_poll(every, max(0, int((due - mono) * 1000) + 1))
+                if any(sock is not self._socket for sock, _ in ready):
+                    self._look_aside()
+            elif mono >= look_at:
+                look_at = mono + _BUSY_LOOK
+                if zmq_poll(aside, 0):
+                    self._look_aside()
+            if mono >= tick_at:
+                tick_at = mono + ROSTER_TICK
+                router.roster_tick()
+                self._probe()
+            if mono >= sweep_at:
+                sweep_at = mono + _SWEEP
+                router.sweep(now)
+                self._cut(mono)
+
+    def _round(self, now: Instant) -> bool:
+        """Handle up to 256 messages; returns whether the input ran dry."""
+        recv = self._socket.recv
+        send = super(zmq.Socket, self._socket).send  # the wrapper costs a fifth of a message
+        connection_of = self.router.connections.get
+        mail, acked = self.router.mail, self.router.acked
+        mono = now.mono
+        rid = b""
+        try:
+            for _ in range(ROUND_MAX):
+                rid = recv(_NB)
+                frame = recv(_NB, False)
+                head = frame.bytes
+                connection = connection_of(rid)
+                if connection is None:
+                    self._receive(rid, frame, [], now)
+                elif frame.more:
+                    common = recv(_NB, False)
+                    if common.more or head[:1] != b"S":
+                        self._receive(rid, frame, [common], now)
+                        continue
+                    connection.seen = mono
+                    delivery = mail(connection, head, len(common))
+                    if delivery is None:
+                        continue
+                    targets, deliver = delivery
+                    for target in targets:
+                        try:
+                            send(target.rid, _MORE)
+                        except zmq.ZMQError as error:
+                            self._unsent(target, error, deliver)
+                            continue
+                        send(deliver, _MORE)
+                        send(common, _NB)
+                elif head[:1] == b"A":
+                    connection.seen = mono
+                    acked(connection, head)
+                else:
+                    self._receive(rid, frame, [], now)
+        except zmq.Again:  # only ever "no more input": sending catches its own
+            return True
+        except FrameError:  # from the two calls that read a head themselves; its message was read to the end
+            self.router.malformed(rid)
+        return False
+
+    def _receive(self, rid: bytes, frame: zmq.Frame, more: list[zmq.Frame], now: Instant) -> None:
+        """Everything but single messages and acknowledgements: read the rest, whatever its length, and route it."""
+        raw: Frames = [frame.bytes, *(one.bytes for one in more)]
+        last = more[-1] if more else frame
+        while last.more:
+            last = self._socket.recv(_NB, False)
+            if len(raw) <= _FRAMES_MAX:  # one too many is kept, so that the count is refused
+                raw.append(last.bytes)
+        if rid in self._dying:
+            return
+        connection = self.router.find(rid)
+        if connection is None:
+            self._note_descriptor(rid, int(frame.get(zmq.SRCFD)))
+        key = self._client_key(frame) if connection is None else connection.client_key
+        for (targets, deliver), rest in self.router.receive(rid, key, raw, now):
+            for target in targets:
+                self._send(target, [deliver, *rest], deliver)
+        if rid in self.router.connections:
+            self._waiting.pop(self._descriptors.get(rid, -1), None)
+
+    def _client_key(self, frame: zmq.Frame) -> bytes:
+        return bytes.fromhex(str(frame.get("User-Id"))) if self._curve else bytes(CURVE_KEY_BYTES)
+
+    def _send(self, target: Connection, raw: Frames, deliver: bytes | None = None, *, roster: bool = False) -> None:
+        """Send one message whole or not at all; ``deliver`` is its head if it is a copy that must be accounted for."""
+        try:
+            self._socket.send(target.rid, _MORE)
+        except zmq.ZMQError as error:
+            self._unsent(target, error, deliver, roster=roster)
+            return
+        for one in raw[:-1]:
+            self._socket.send(one, _MORE)
+        self._socket.send(raw[-1], _NB)
+
+    def _unsent(self, target: Connection, error: zmq.ZMQError, deliver: bytes | None = None, *, roster: bool = False) -> None:
+        if error.errno == zmq.EHOSTUNREACH:
+            self.router.gone(target)
+        elif error.errno != _AGAIN:
+            raise error
+        elif deliver is not None:
+            self.router.undeliverable(target, deliver)
+        elif roster:
+            target.behind = True
+        else:  # an answer it waits for cannot be given: it is better off with a new connection
+            self.router.drop(target)
+
+    def _send_results(self) -> None:
+        for connection in list(self.router.with_results):
+            try:
+                self._socket.send(connection.rid, _MORE)
+            except zmq.ZMQError as error:
+                if error.errno != _AGAIN or self.router.results_stuck(connection):
+                    self._unsent(connection, error)
+                continue
+            self._socket.send(self.router.take_results(connection), _NB)
+
+    def _send_outgoing(self) -> None:
+        router = self.router
+        while router.outgoing:
+            batch, router.outgoing = router.outgoing, []
+            for connection, raw, roster in batch:
+                self._send(connection, raw, roster=roster)
+        if not router.doomed:
+            return
+        doomed, router.doomed = router.doomed, []
+        for rid, last_words in doomed:
+            self._dying.setdefault(rid, self._clock().mono + _DOOM)
+            with contextlib.suppress(zmq.ZMQError):  # gone, or not reading: it needs no answer
+                self._socket.send(rid, _MORE)
+                self._socket.send(last_words, _NB)
+
+    def _look_aside(self) -> None:
+        for _ in range(ROUND_MAX):
+            try:
+                request = self._zap.recv_multipart(_NB)
+            except zmq.Again:
+                break
+            self._zap.send_multipart(self._access.answer(request))
+        for _ in range(ROUND_MAX):
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(_NB))
+            except zmq.Again:
+                break
+            descriptor = event["value"]
+            if event["event"] == zmq.Event.HANDSHAKE_SUCCEEDED:
+                self._waiting[descriptor] = self._clock().mono
+                continue
+            self._waiting.pop(descriptor, None)
+            rid = self._by_descriptor.get(descriptor)
+            if rid is not None:
+                self._suspects[rid] = _PROBES
+
+    def _note_descriptor(self, rid: bytes, descriptor: int) -> None:
+        before = self._by_descriptor.get(descriptor)
+        if before is not None and before != rid:
+            self._forget(before)  # the number was given to a new connection, so the old one is over
+        self._by_descriptor[descriptor] = rid
+        self._descriptors[rid] = descriptor
+
+    def _forget(self, rid: bytes) -> None:
+        descriptor = self._descriptors.pop(rid, -1)
+        if self._by_descriptor.get(descriptor) == rid:
+            del self._by_descriptor[descriptor]
+        self._dying.pop(rid, None)
+        self._suspects.pop(rid, None)
+        connection = self.router.find(rid)
+        if connection:
+            self.router.gone(connection)
+
+    def _probe(self) -> None:
+        """Find out whether connections that seem to have ended have: then nothing can be sent to them.
+
+        The event alone does not say so. It may be late, and its descriptor may belong to another connection by now.
+        """
+        for rid, left in list(self._suspects.items()):
+            try:
+                self._socket.send(rid, _MORE)
+            except zmq.ZMQError as error:
+                if error.errno == zmq.EHOSTUNREACH:
+                    self._forget(rid)
+                    continue
+            else:
+                self._socket.send(PING, _NB)
+            if left > 1:
+                self._suspects[rid] = left - 1
+            else:
+                del self._suspects[rid]
+
+    def _cut(self, mono: float) -> None:
+        """Cut the connections that were refused a moment ago, and those that connected but never logged in."""
+        self._look_aside()  # so that no descriptor below has been closed, and given to another, without our knowing
+        for rid in [rid for rid, due in self._dying.items() if due <= mono]:
+            descriptor = self._descriptors.get(rid)
+            self._forget(rid)
+            if descriptor is not None:
+                _shut(descriptor)
+        for descriptor in [one for one, since in self._waiting.items() if mono - since > LOGIN_TIME_MAX]:
+            del self._waiting[descriptor]
+            _shut(descriptor)
+
+
+def _shut(descriptor: int) -> None:
+    """Shut a socket that libzmq owns: it then closes it itself, as if the peer had gone."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _bind_problem(host: str, port: int, error: zmq.ZMQError) -> str:
+    where = f"{host}:{port}"
+    if error.errno == zmq.EADDRINUSE:
+        return f"Port {port} on {host} is already in use; stop what uses it, or choose another with --port."
+    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return f"This machine has no address {host}; choose another with --host."
+    return f"Listening on {where} is not possible: {os.strerror(error.errno or 0)}."
