@@ -30,7 +30,10 @@ _OUTCOMES = {
 
 @dataclass(slots=True)
 class _Outgoing:
-    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome.
+
+    ``secrets`` are those of every time it was sealed: a recipient who took it the first time proves that one.
+    """
 
     id: bytes
     mid: bytes
@@ -61,7 +64,6 @@ class Sending:
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
-        self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
         # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
         self._counters: dict[tuple[str, bytes], int] = {}
@@ -69,9 +71,8 @@ class Sending:
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
-        if mid in self._mids:
+        if mid in self._sent or any(item.mid == mid for item in self._queue):
             raise LocalProtocolError(what="a message's id was used twice")
-        self._mids.add(mid)
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -95,13 +96,10 @@ class Sending:
                 continue
             for user in self._others_by_now(item, now):
                 item.waiting.discard(user)
-                self._give_up(item, user)
-                events.append(Receipt(item.id, user, Outcome.UNTRUSTED))
+                events.append(Receipt(item.id, user, Outcome.GONE))
             if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
-            else:
-                self._mids.discard(item.mid)
         self._queue = held
         ask = [user for user in missing if user not in self._asked]
         self._asked.update(ask)
@@ -150,7 +148,6 @@ class Sending:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
-                self._mids.discard(result.mid)
         return [Receipt(item.id, user, outcome)]
 
     def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
@@ -211,7 +208,7 @@ class Sending:
         void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
-            content = item.content
+            return item.content
         item.void = content.void
         return content
 

@@ -1,1 +1,1 @@
-"""What the Makefile runs."""
+"""Scripts for maintainers."""

@@ -148,7 +148,7 @@ def test_nothing_is_sealed_anew_for_another_identity_key(world: World) -> None:
     assert list(_headers(sent)) == []
     assert mallory.messages == []
     assert mallory.refusals == []
-    assert alice.last(id_) == alice.last(everyone) == {"bob": Outcome.UNTRUSTED}
+    assert alice.last(id_) == alice.last(everyone) == {"bob": Outcome.GONE}
     fresh = world.say(alice, "who are you?", "bob")  # a new message is written in knowledge of the news
     assert mallory.texts() == [("alice", "who are you?")]
     assert alice.last(fresh) == {"bob": Outcome.DELIVERED}
