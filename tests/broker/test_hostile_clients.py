@@ -97,14 +97,15 @@ def test_a_held_name_is_refused_and_its_holder_not_disturbed(world: World) -> No
 def test_somebody_elses_key_cannot_be_used(world: World) -> None:
     """With Alice's public key and bundle, but without her private key, in every way."""
     alice_hello = Raw.open(world).hello(ALICE, "alice")
-    for signing, changes in [
+    attempts: list[tuple[SigningKey, dict[str, Any]]] = [
         (MALLORY.signing, {}),
         (ALICE.signing, {"broker_key": bytes(32)}),  # she logged in elsewhere
         (ALICE.signing, {"client_key": bytes(32)}),  # … on another connection
         (ALICE.signing, {"broker_nonce": bytes(32)}),  # … at another time
         (ALICE.signing, {"client_nonce": b"x" * 32}),
         (ALICE.signing, {"user": "bob"}),
-    ]:
+    ]
+    for signing, changes in attempts:
         raw = Raw.open(world)
         assert _refusal(raw.log_in(alice_hello, signing, **changes)) is Reason.LOGIN_FAILED
         assert raw.ended

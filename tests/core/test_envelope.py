@@ -20,6 +20,7 @@ from core.envelope import Sealed, To, check_length, check_text, direct_cid, ever
 from core.errors import EmptyMessage, InvalidEnvelope, MessageTooLong, Replayed
 from core.limits import CHUNKED_CONTENT_MAX, COUNTER_MAX, FRAME_MAX, HEADER_MAX, HYBRID_CONTENT_MAX, RECIPIENTS_MAX
 from core.opening import RECEIVE_ORDER, Delivery, Opened, Recipient, open_envelope
+from core.rsa import OpeningKey
 from tests.forge import counted_random, direct
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of, private_key
 
@@ -244,7 +245,7 @@ def test_nobody_asks_what_was_seen_before_the_signature_held(suite: Suite) -> No
 
 def test_an_older_encryption_key_still_opens() -> None:
     old, new = BOB.opening, CountingKey(private_key("dave", "ek"))
-    keys = {b64url(key.public.kid): key for key in (new, old)}
+    keys: dict[str, OpeningKey] = {b64url(key.public.kid): key for key in (new, old)}
     for to in (old, new):
         sealed = direct(Suite.HYBRID, "alice", ALICE, "bob", BOB, to=[("bob", to.public, 1)]).make()
         assert open_envelope(sealed.delivery(), dataclasses.replace(_me(), keys=keys), NOW).n == 1

@@ -172,7 +172,7 @@ def test_answers_by_place_after_sealing_anew_for_fewer(world: World) -> None:
 
 
 def test_a_late_answer_from_before_cannot_be_taken_for_another_recipients(world: World) -> None:
-    alice, bob, carol = (world.join(user) for user in ("alice", "bob", "carol"))
+    alice, bob, _ = (world.join(user) for user in ("alice", "bob", "carol"))
     bob.to_client = swallow(Deliver)
     alice.to_client = swallow(Results)
     id_ = world.say(alice, "all", "bob", "carol", everyone=True)
