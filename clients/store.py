@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from core.errors import StoreFailed
 from core.limits import REPLAY_MEMORY_MS
-from core.memory import Pin
+from core.memory import Pin, Taken
+from core.order import Stream
 
 _VERSION: Final = 1
 _BUSY_MS: Final = 10_000
@@ -22,9 +25,14 @@ CREATE TABLE pins (
     blocked INTEGER NOT NULL, offered BLOB, offered_at INTEGER
 ) STRICT;
 CREATE TABLE taken (
-    kid BLOB NOT NULL, mid BLOB NOT NULL, proof BLOB NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kid, mid)
+    kid BLOB NOT NULL, mid BLOB NOT NULL, proof BLOB NOT NULL, sid BLOB NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (kid, mid)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX taken_n ON taken (kid, sid, n);
 CREATE INDEX taken_at ON taken (at);
+CREATE TABLE streams (
+    kid BLOB NOT NULL, sid BLOB NOT NULL, highest INTEGER NOT NULL, gaps TEXT NOT NULL, PRIMARY KEY (kid, sid)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE numbers (user TEXT NOT NULL, kid BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (user, kid)) STRICT;
 CREATE TABLE bundles (kid BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -110,10 +118,39 @@ class Store:
         found = self._query("SELECT proof FROM taken WHERE kid = ? AND mid = ?", kid, mid)
         return bytes(found[0][0]) if found else None  # type: ignore[call-overload]  # the column is a BLOB
 
-    def take(self, kid: bytes, mid: bytes, proof: bytes, now_ms: int) -> None:
+    def stream(self, kid: bytes, sid: bytes) -> Stream:
         """See ``core.memory.Memory``."""
-        self._query("INSERT OR IGNORE INTO taken VALUES (?, ?, ?, ?)", kid, mid, proof, now_ms)
-        self._query("DELETE FROM taken WHERE at < ?", now_ms - REPLAY_MEMORY_MS)
+        found = self._query("SELECT highest, gaps FROM streams WHERE kid = ? AND sid = ?", kid, sid)
+        if not found:
+            return Stream()
+        highest, gaps = found[0]
+        return Stream(highest, msgspec.json.decode(gaps, type=tuple[tuple[int, int], ...]))  # type: ignore[arg-type]
+
+    def numbered(self, kid: bytes, sid: bytes, n: int) -> bytes | None:
+        """See ``core.memory.Memory``."""
+        found = self._query("SELECT mid FROM taken WHERE kid = ? AND sid = ? AND n = ?", kid, sid, n)
+        return bytes(found[0][0]) if found else None  # type: ignore[call-overload]  # the column is a BLOB
+
+    def take(self, taken: Taken, now_ms: int) -> None:
+        """See ``core.memory.Memory``."""
+        gaps = msgspec.json.encode(taken.stream.gaps).decode("ascii")
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.execute(
+                    "INSERT OR IGNORE INTO taken VALUES (?, ?, ?, ?, ?, ?)",
+                    (taken.kid, taken.mid, taken.proof, taken.sid, taken.n, now_ms),
+                )
+                self._database.execute(
+                    "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
+                    (taken.kid, taken.sid, taken.stream.highest, gaps),
+                )
+                self._database.execute("DELETE FROM taken WHERE at < ?", (now_ms - REPLAY_MEMORY_MS,))
+                self._database.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise StoreFailed(path=self._path, why=str(error)) from error
 
     def next_number(self, user: str, kid: bytes) -> int:
         """See ``core.memory.Memory``."""

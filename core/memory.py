@@ -5,11 +5,15 @@ A guest's memory is this module's; it dies with the session. A profile's is a da
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from core.limits import REPLAY_MEMORY_MS
+from core.order import Stream
+
+_STREAMS_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,18 @@ class Pin:
     offered_at: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that passed every check: whose, which, its delivery proof, its number, and its stream after it."""
+
+    kid: bytes
+    mid: bytes
+    proof: bytes
+    sid: bytes
+    n: int
+    stream: Stream
+
+
 class Memory(Protocol):
     """What a session asks and tells. Every method is quick; what must not be lost is on disk when it returns."""
 
@@ -45,8 +61,14 @@ class Memory(Protocol):
     def taken(self, kid: bytes, mid: bytes) -> bytes | None:
         """The delivery proof that was given for a message of this key, if it was taken."""
 
-    def take(self, kid: bytes, mid: bytes, proof: bytes, now_ms: int) -> None:
-        """Remember a message as taken, for 32 days."""
+    def stream(self, kid: bytes, sid: bytes) -> Stream:
+        """What has come from this key in this counter space."""
+
+    def numbered(self, kid: bytes, sid: bytes, n: int) -> bytes | None:
+        """The mid of the message that had this number, if it is remembered."""
+
+    def take(self, taken: Taken, now_ms: int) -> None:
+        """Remember a message as taken, for 32 days, and its stream; all of it or nothing."""
 
     def next_number(self, user: str, kid: bytes) -> int:
         """The number of the next message to this key, from 1; each is given out once."""
@@ -63,7 +85,9 @@ class SessionMemory:
 
     def __init__(self) -> None:
         self._pins: dict[str, Pin] = {}
-        self._taken: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
+        self._taken: dict[tuple[bytes, bytes], tuple[Taken, int]] = {}
+        self._numbered: dict[tuple[bytes, bytes, int], bytes] = {}
+        self._streams: OrderedDict[tuple[bytes, bytes], Stream] = OrderedDict()
         self._numbers: dict[tuple[str, bytes], int] = {}
         self._bundles: dict[bytes, int] = {}
 
@@ -82,14 +106,28 @@ class SessionMemory:
     def taken(self, kid: bytes, mid: bytes) -> bytes | None:
         """See ``Memory``."""
         known = self._taken.get((kid, mid))
-        return known[0] if known else None
+        return known[0].proof if known else None
 
-    def take(self, kid: bytes, mid: bytes, proof: bytes, now_ms: int) -> None:
+    def stream(self, kid: bytes, sid: bytes) -> Stream:
         """See ``Memory``."""
-        self._taken[kid, mid] = (proof, now_ms)
-        oldest = next(iter(self._taken))
-        if self._taken[oldest][1] < now_ms - REPLAY_MEMORY_MS:
-            del self._taken[oldest]  # one in, at most one out: never a long pause
+        return self._streams.get((kid, sid), Stream())
+
+    def numbered(self, kid: bytes, sid: bytes, n: int) -> bytes | None:
+        """See ``Memory``."""
+        return self._numbered.get((kid, sid, n))
+
+    def take(self, taken: Taken, now_ms: int) -> None:
+        """See ``Memory``."""
+        self._taken[taken.kid, taken.mid] = (taken, now_ms)
+        self._numbered.setdefault((taken.kid, taken.sid, taken.n), taken.mid)
+        self._streams[taken.kid, taken.sid] = taken.stream
+        self._streams.move_to_end((taken.kid, taken.sid))
+        if len(self._streams) > _STREAMS_MAX:
+            self._streams.popitem(last=False)
+        oldest, at = self._taken[next(iter(self._taken))]
+        if at < now_ms - REPLAY_MEMORY_MS:  # one in, at most one out: never a long pause
+            del self._taken[oldest.kid, oldest.mid]
+            self._numbered.pop((oldest.kid, oldest.sid, oldest.n), None)
 
     def next_number(self, user: str, kid: bytes) -> int:
         """See ``Memory``."""

@@ -65,7 +65,7 @@ class Sending:
         self._sent: dict[bytes, _Outgoing] = {}
         self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
-        self._given_up: dict[str, list[int]] = {}
+        self._given_up: dict[tuple[str, bytes], list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
@@ -95,7 +95,6 @@ class Sending:
                 continue
             for user in self._others_by_now(item, now):
                 item.waiting.discard(user)
-                self._give_up(item, user)
                 events.append(Receipt(item.id, user, Outcome.GONE))
             if item.waiting:
                 out.append(self._dispatch(item, now))
@@ -189,10 +188,7 @@ class Sending:
             kid = bundle.ik.kid
             if item.numbers.get(user, (b"", 0))[0] != kid:
                 # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
-                number = self._memory.next_number(user, kid)
-                if number == 1:
-                    self._given_up.pop(user, None)  # what another key missed
-                item.numbers[user] = (kid, number)
+                item.numbers[user] = (kid, self._memory.next_number(user, kid))
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
@@ -214,7 +210,8 @@ class Sending:
 
     def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
         """The content, with the numbers that its recipients need not wait for, as far as they fit."""
-        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        keys = [(user, bundle.ik.kid) for user, bundle in sorted(bundles.items())]
+        void = [(user, n) for user, kid in keys for n in self._given_up.get((user, kid), ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
             content = item.content
@@ -223,13 +220,15 @@ class Sending:
 
     def _give_up(self, item: _Outgoing, user: str) -> None:
         if user in item.numbers:
-            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+            kid, n = item.numbers[user]
+            self._given_up.setdefault((user, kid), []).append(n)
 
     def _told(self, item: _Outgoing, user: str) -> None:
         """This recipient has the message, so knows of the numbers it listed."""
         known = {n for name, n in item.void if name == user}
         if known:
-            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+            key = user, item.numbers[user][0]
+            self._given_up[key] = [n for n in self._given_up.get(key, ()) if n not in known]
 
 
 def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:

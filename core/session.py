@@ -67,10 +67,10 @@ from core.limits import (
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
-from core.memory import Memory, SessionMemory
+from core.memory import Memory, SessionMemory, Taken
 from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
-from core.order import Order, Place
+from core.order import Place, place
 from core.peers import Peers
 from core.sending import Sending
 
@@ -135,7 +135,6 @@ class Session:
         self._sending = Sending(me, self.peers, self._memory, broker_key, random)
         self._out: list[Frames] = []
         self._acks: list[tuple[bytes, bytes]] = []
-        self._order = Order()
         self._client_key = b""
         self._nonce = b""
         self._asks_users = False
@@ -246,13 +245,7 @@ class Session:
             case Challenge(nonce):
                 self._prove(nonce)
             case Welcome(version):
-                if version != PROTOCOL_VERSION:
-                    raise RemoteProtocolError(what="a version that was not offered")
-                if self._asks_users:
-                    self._asks_users = False
-                    self._say(Users())
-                self._sending.reconnected()
-                return [Welcomed(), *self._pump(now)]
+                return self._welcomed(version, now)
             case Roster():
                 return self.peers.roster(message)
             case Bundles():
@@ -274,6 +267,15 @@ class Session:
     def _prove(self, broker_nonce: bytes) -> None:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
+
+    def _welcomed(self, version: int, now: Instant) -> list[Event]:
+        if version != PROTOCOL_VERSION:
+            raise RemoteProtocolError(what="a version that was not offered")
+        if self._asks_users:
+            self._asks_users = False
+            self._say(Users())
+        self._sending.reconnected()
+        return [Welcomed(), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""
@@ -305,7 +307,7 @@ class Session:
         kid = opened.sender_key.kid
         trust = self.peers.trust_of(opened.sender, kid)
         _, news = self.peers.meet(opened.sender, kid, opened.kind, now.ms)
-        self._memory.take(kid, opened.mid, opened.proof, now.ms)
+        where = self._take(opened, now)
         self._acks.append((message.copy_id, opened.proof))
         received = Message(
             id=opened.mid,
@@ -317,14 +319,22 @@ class Session:
             suite=opened.suite,
             trust=trust,
             content=opened.content,
-            place=self._place(opened),
+            place=where,
         )
         return [*news, MessageReceived(received)]
 
-    def _place(self, opened: Opened) -> Place:
+    def _take(self, opened: Opened, now: Instant) -> Place:
         void = opened.content.void if isinstance(opened.content, Text) else ()
-        mine = [n for user, n in void if user == self.me.user]
-        return self._order.place(opened.sender_key.kid, opened.sid, opened.n, opened.mid, mine)
+        kid, sid = opened.sender_key.kid, opened.sid
+        stream, where = place(
+            self._memory.stream(kid, sid),
+            opened.n,
+            opened.mid,
+            self._memory.numbered(kid, sid, opened.n),
+            [n for user, n in void if user == self.me.user],
+        )
+        self._memory.take(Taken(kid, opened.mid, opened.proof, sid, opened.n, stream), now.ms)
+        return where
 
     def _pump(self, now: Instant) -> list[Event]:
         if self.state is not State.READY:
