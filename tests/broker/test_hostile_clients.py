@@ -327,7 +327,7 @@ def test_a_client_that_never_acknowledges_is_bounded(world: World) -> None:
     assert statuses == {Status.FULL: 10}
     connection = world.router.connections[raw.rid]
     assert connection.bytes_out <= WINDOW_BYTES
-    raw.say(frames.ack([(copy_id, frames.NO_PROOF) for copy_id in list(connection.copies)]))
+    raw.say(frames.ack([(number.to_bytes(8, "big"), frames.NO_PROOF) for number in connection.copies]))
     assert (connection.bytes_out, connection.copies) == (0, {})
     for number in range(WINDOW_COPIES + 10):
         sender.say(frames.send(number.to_bytes(16, "big"), "mallory", b""))
