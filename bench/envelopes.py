@@ -53,7 +53,7 @@ def run(report: Report, repeats: int) -> None:
         "A long hybrid text is not judged: most of what it costs is AES and SHA-256, which the bare operations leave out.",
     )
     keys = Keys.make()
-    rows = []
+    rows: list[tuple[str, float | None, tuple[str, str, str]]] = []
     for suite, size in ((Suite.HYBRID, 200), (Suite.HYBRID, 60_000), (Suite.CHUNKED, 200), (Suite.CHUNKED, 8_000)):
         acts = _acts(keys, suite, "x" * size)
         blocks = len(_seal(keys, suite, "x" * size).wraps[0]) // 256
