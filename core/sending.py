@@ -30,10 +30,7 @@ _OUTCOMES = {
 
 @dataclass(slots=True)
 class _Outgoing:
-    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome.
-
-    ``secrets`` are those of every time it was sealed: a recipient who took it the first time proves that one.
-    """
+    """One envelope. ``id`` is the submission's; ``mid`` its own; ``waiting`` the recipients without a final outcome."""
 
     id: bytes
     mid: bytes
@@ -64,15 +61,17 @@ class Sending:
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
+        self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
         # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
         self._counters: dict[tuple[str, bytes], int] = {}
-        self._given_up: dict[str, list[int]] = {}
+        self._given_up: dict[tuple[str, bytes], list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
-        if mid in self._sent or any(item.mid == mid for item in self._queue):
+        if mid in self._mids:
             raise LocalProtocolError(what="a message's id was used twice")
+        self._mids.add(mid)
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -100,6 +99,8 @@ class Sending:
             if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
+            else:
+                self._mids.discard(item.mid)
         self._queue = held
         ask = [user for user in missing if user not in self._asked]
         self._asked.update(ask)
@@ -148,6 +149,7 @@ class Sending:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
+                self._mids.discard(result.mid)
         return [Receipt(item.id, user, outcome)]
 
     def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
@@ -181,10 +183,8 @@ class Sending:
         for user, bundle in sorted(bundles.items()):
             kid = bundle.ik.kid
             if item.numbers.get(user, (b"", 0))[0] != kid:
-                if self._counters.setdefault((user, kid), 0) == 0:
-                    self._given_up.pop(user, None)  # what another key missed
-                self._counters[user, kid] += 1
-                item.numbers[user] = (kid, self._counters[user, kid])
+                n = self._counters[user, kid] = self._counters.get((user, kid), 0) + 1
+                item.numbers[user] = (kid, n)
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
@@ -205,22 +205,25 @@ class Sending:
 
     def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
         """The content, with the numbers that its recipients need not wait for, as far as they fit."""
-        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        keys = [(user, bundle.ik.kid) for user, bundle in sorted(bundles.items())]
+        void = [(user, n) for user, kid in keys for n in self._given_up.get((user, kid), ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
-            return item.content
+            content = item.content
         item.void = content.void
         return content
 
     def _give_up(self, item: _Outgoing, user: str) -> None:
         if user in item.numbers:
-            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+            kid, n = item.numbers[user]
+            self._given_up.setdefault((user, kid), []).append(n)
 
     def _told(self, item: _Outgoing, user: str) -> None:
         """This recipient has the message, so knows of the numbers it listed."""
         known = {n for name, n in item.void if name == user}
         if known:
-            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+            key = user, item.numbers[user][0]
+            self._given_up[key] = [n for n in self._given_up.get(key, ()) if n not in known]
 
 
 def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:

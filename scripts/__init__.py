@@ -1,1 +1,1 @@
-"""Scripts for maintainers."""
+"""What the Makefile runs."""

@@ -108,7 +108,7 @@ def _has_pip() -> bool:
 
 
 def _make_venv() -> None:
-    command = [sys.executable, "-m", "venv", "--clear", VENV]
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if made.returncode == 0:
         return

@@ -268,6 +268,7 @@ def _inside(suite: Suite) -> Vectors:
         "a-list": msgspec.msgpack.encode(["text", "hello"]),
         "no-type": msgspec.msgpack.encode({"text": "hello"}),
         "text-is-a-number": msgspec.msgpack.encode({"type": "text", "text": 7}),
+        "void-too-long": encode_content(Text("hello", tuple(("bob", n) for n in range(33)))),
         "text-missing": msgspec.msgpack.encode({"type": "text"}),
         "byte-left-over": encode_content(Text("hello")) + b"\0\x01",
         "bad-utf-8": encode_content(Text("hello")).replace(b"hello", b"he\xffo!"),

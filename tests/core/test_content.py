@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core import chunking
 from core.content import Text, Unknown, decode_content, encode_content, pad, unpad
-from core.limits import CHUNKED_CONTENT_MAX, CHUNKS_MAX, HYBRID_CONTENT_MAX, OAEP_MAX
+from core.limits import CHUNKED_CONTENT_MAX, CHUNKS_MAX, HYBRID_CONTENT_MAX, OAEP_MAX, VOID_MAX
 
 SIZES = [256, 512, 1024, 2048, 4096]
 
@@ -25,7 +25,15 @@ def test_unknown_types_are_named_and_not_dropped() -> None:
 
 
 def test_text_may_have_more_fields_in_time() -> None:
-    assert decode_content(msgspec.msgpack.encode({"type": "text", "text": "hi", "later": [3]})) == Text("hi")
+    assert decode_content(msgspec.msgpack.encode({"type": "text", "text": "hi", "mood": [3]})) == Text("hi")
+
+
+def test_the_numbers_that_a_text_gives_up_are_few() -> None:
+    # A jump of many numbers with every second one given up would cost its reader seconds.
+    many = tuple(("bob", n) for n in range(2, 2 * VOID_MAX + 2, 2))
+    assert decode_content(encode_content(Text("hi", many))) == Text("hi", many)
+    with pytest.raises(ValueError, match="not content"):
+        decode_content(encode_content(Text("hi", (*many, ("bob", 1000)))))
 
 
 @given(st.binary(max_size=100))

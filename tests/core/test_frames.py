@@ -132,8 +132,7 @@ def _either(raw: Frames) -> None:
     for read, kinds in ((read_client, FromClient.__args__), (read_broker, FromBroker.__args__)):
         try:
             message = read(raw)
-        except FrameError as error:
-            assert str(error)
+        except FrameError:
             continue
         assert isinstance(message, kinds)
 
