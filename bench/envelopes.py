@@ -66,9 +66,9 @@ def run(report: Report, repeats: int) -> None:
             judged = size < _LARGE or suite is Suite.CHUNKED
             rows.append((name, ratio if judged else None, (f"{ours * 1e3:.3f}", f"{bare * 1e3:.3f}", f"{ratio:.3f}")))
     report.table(("", "ms", "ms bare", "ratio"), [(name, *cells) for name, _, cells in rows])
-    for name, ratio, _ in rows:
-        if ratio is not None:
-            report.target(name, ratio, most=_MOST)
+    for name, judged_ratio, _ in rows:
+        if judged_ratio is not None:
+            report.target(name, judged_ratio, most=_MOST)
 
 
 def _acts(keys: Keys, suite: Suite, text: str) -> dict[str, Act]:
