@@ -123,8 +123,8 @@ class Store:
         found = self._query("SELECT highest, gaps FROM streams WHERE kid = ? AND sid = ?", kid, sid)
         if not found:
             return Stream()
-        highest, gaps = found[0]
-        return Stream(highest, msgspec.json.decode(gaps, type=tuple[tuple[int, int], ...]))  # type: ignore[arg-type]
+        ((highest, gaps),) = found
+        return Stream(int(str(highest)), msgspec.json.decode(str(gaps), type=tuple[tuple[int, int], ...]))
 
     def numbered(self, kid: bytes, sid: bytes, n: int) -> bytes | None:
         """See ``core.memory.Memory``."""

@@ -45,7 +45,7 @@ def place(stream: Stream, n: int, mid: bytes, taken: bytes | None, void: Collect
     gave up.
     """
     if n > stream.highest:
-        opened = ((stream.highest + 1, n - 1),) if n > stream.highest + 1 else ()
+        opened: tuple[tuple[int, int], ...] = ((stream.highest + 1, n - 1),) if n > stream.highest + 1 else ()
         gaps = stream.gaps
         for given_up in void:
             opened, gaps = _without(opened, given_up), _without(gaps, given_up)
