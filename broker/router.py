@@ -19,33 +19,7 @@ from core.bundle import Bundle, Kind, SignedBundle, read_bundle
 from core.clock import Instant
 from core.encoding import b64url
 from core.errors import BadBundle, BadSignature, FrameError, KeyRefused
-from core.frames import (
-    ACK_SIZE,
-    Ack,
-    Bundles,
-    Bye,
-    Challenge,
-    Control,
-    Error,
-    Fanout,
-    Found,
-    Frames,
-    FromClient,
-    Hello,
-    Lookup,
-    Mode,
-    Ping,
-    Pong,
-    Prove,
-    Reason,
-    Renew,
-    Roster,
-    Send,
-    Status,
-    Users,
-    Welcome,
-    result_item,
-)
+from core.frames import ACK_SIZE, Frames, result_item
 from core.limits import (
     COPY_ID_BYTES,
     HASH_BYTES,
@@ -60,6 +34,30 @@ from core.limits import (
     WINDOW_COPIES,
 )
 from core.login import LoginContext, check_proof
+from core.messages import (
+    Ack,
+    Bundles,
+    Bye,
+    Challenge,
+    Control,
+    Error,
+    Fanout,
+    Found,
+    FromClient,
+    Hello,
+    Lookup,
+    Mode,
+    Ping,
+    Pong,
+    Prove,
+    Reason,
+    Renew,
+    Roster,
+    Send,
+    Status,
+    Users,
+    Welcome,
+)
 from core.names import is_name
 from core.rsa import VerifyKey
 

@@ -35,9 +35,9 @@ from core.errors import (
     TimeRanOut,
 )
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
-from core.frames import Mode
 from core.identity import guest_identity
 from core.limits import MID_BYTES
+from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session

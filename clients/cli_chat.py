@@ -25,8 +25,8 @@ from core.events import (
     RosterChanged,
     Trust,
 )
-from core.frames import Mode
 from core.limits import HYBRID_CONTENT_MAX
+from core.messages import Mode
 from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_fingerprint
 
 

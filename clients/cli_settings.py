@@ -16,7 +16,7 @@ import click
 
 from clients.terminal import Terminal
 from core import errors
-from core.frames import Mode
+from core.messages import Mode
 from core.names import normalise_name
 
 if TYPE_CHECKING:

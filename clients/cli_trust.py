@@ -15,7 +15,7 @@ from clients.cli_settings import DEFAULT_TIMEOUT, home_of, merge, open_profile, 
 from clients.terminal import UNTRUSTED, Terminal, strong
 from core import errors
 from core.address import BrokerAddress
-from core.frames import Mode
+from core.messages import Mode
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from core.bundle import Bundle, Kind, SignedBundle, read_bundle
 from core.errors import BadBundle, RemoteProtocolError
 from core.events import Event, PeerKeyChanged, RosterChanged, Trust
-from core.frames import Entry, Roster
 from core.limits import ROSTER_MAX
 from core.memory import Memory, Pin
+from core.messages import Entry, Roster
 
 _KEEP_BUNDLE_MS = 24 * 3600 * 1000
 """Look a bundle up again after a day: the key in it may have been superseded, and is kept for a week only."""

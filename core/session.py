@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
-from core import frames
+from core import frames, messages
 from core.bundle import Suite
 from core.clock import Instant
 from core.content import Text, encode_content
@@ -36,13 +36,25 @@ from core.events import (
     RotationDue,
     Welcomed,
 )
-from core.frames import (
+from core.frames import Frames
+from core.identity import Identity
+from core.limits import (
+    ACKS_MAX,
+    HEARTBEAT,
+    MID_BYTES,
+    NONCE_BYTES,
+    PROTOCOL_VERSION,
+    RECIPIENTS_MAX,
+    SILENCE_MAX,
+)
+from core.login import LoginContext, prove
+from core.memory import Memory, SessionMemory, Taken
+from core.messages import (
     Bundles,
     Bye,
     Challenge,
     Deliver,
     Error,
-    Frames,
     FromBroker,
     Hello,
     Mode,
@@ -56,18 +68,6 @@ from core.frames import (
     Users,
     Welcome,
 )
-from core.identity import Identity
-from core.limits import (
-    ACKS_MAX,
-    HEARTBEAT,
-    MID_BYTES,
-    NONCE_BYTES,
-    PROTOCOL_VERSION,
-    RECIPIENTS_MAX,
-    SILENCE_MAX,
-)
-from core.login import LoginContext, prove
-from core.memory import Memory, SessionMemory, Taken
 from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Place, place
@@ -345,5 +345,5 @@ class Session:
             self._spoke = now.mono
         return events
 
-    def _say(self, message: frames.Control) -> None:
+    def _say(self, message: messages.Control) -> None:
         self._out.append(frames.control(message))
