@@ -13,27 +13,23 @@ from itertools import count
 from typing import Final
 
 from broker.directory import Connection, Directory
-from broker.ledger import Admitted, Bundled, Claimed, Ledger, LogEvent
+from broker.door import Door, Entrance
+from broker.ledger import Ledger, LogEvent
 from core import frames
-from core.bundle import Bundle, Kind, SignedBundle, read_bundle
+from core.bundle import SignedBundle
 from core.clock import Instant
-from core.encoding import b64url
-from core.errors import BadBundle, BadSignature, FrameError, KeyRefused
+from core.errors import FrameError
 from core.frames import ACK_SIZE, Frames, result_item
 from core.limits import (
     COPY_ID_BYTES,
     HASH_BYTES,
-    LOGIN_TIME_MAX,
     MID_BYTES,
-    NONCE_BYTES,
     PROTOCOL_VERSION,
     RESULTS_MAX,
     SILENCE_MAX,
-    UNPROVEN_MAX,
     WINDOW_BYTES,
     WINDOW_COPIES,
 )
-from core.login import LoginContext, check_proof
 from core.messages import (
     Ack,
     Bundles,
@@ -59,7 +55,7 @@ from core.messages import (
     Welcome,
 )
 from core.names import is_name
-from core.rsa import VerifyKey
+from core.rsa import kid_of
 
 _HEAD: Final = 1 + MID_BYTES
 _deliver_head: Final = struct.Struct(f">cQ{MID_BYTES}s").pack
@@ -87,12 +83,7 @@ class Router:
         self.with_results: Final[set[Connection]] = set()
         self.outgoing: list[tuple[Connection, Frames, bool]] = []
         self.doomed: list[tuple[bytes, bytes]] = []
-        self._broker_key = broker_key
-        self._random = random
-        self._ledger = ledger
-        self._to_log = to_log
-        self._claims: dict[bytes, tuple[Connection, Claimed | Admitted]] = {}
-        self._unproven: dict[bytes, Connection] = {}
+        self.door: Final = Door(broker_key, self.directory, ledger, to_log, random=random)
         self._next_copy = count(1).__next__
         self._receivers = self.directory.receivers.get
 
@@ -162,7 +153,7 @@ class Router:
                 if sender.ready:  # if not, it left before the answer came, and nobody reads this list
                     self.with_results.add(sender)
             if proof == _NO_PROOF:
-                note(result_item(mid, place, Status.TAKEN))
+                note(result_item(mid, place, Status.REFUSED))
             else:
                 note(_delivered(mid, place, _DELIVERED, proof))
         connection.bytes_out -= freed
@@ -211,7 +202,7 @@ class Router:
 
         Bad frames end their sender's connection, with an ERROR that says so.
         """
-        connection = self.connections.get(rid) or self._unproven.get(rid)
+        connection = self.connections.get(rid) or self.door.find(rid)
         try:
             message = frames.read_from_client(raw)
         except FrameError:
@@ -246,22 +237,10 @@ class Router:
                 self.malformed(rid)
 
     def _renew(self, connection: Connection, signed: SignedBundle, now: Instant) -> None:
-        hello = connection.hello
-        try:
-            bundle = read_bundle(signed, hello.user)
-        except BadBundle:
+        if self.door.note_bundle(connection.user, signed, now, self.directory.holder(connection.user)):
+            self.directory.renew(connection, signed)
+        else:
             self.malformed(connection.rid)
-            return
-        if bundle.ik.kid != self.directory.holder(hello.user) or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
-            self.malformed(connection.rid)
-            return
-        self.directory.renew(connection, signed)
-        self._log_bundle(bundle, signed, now)
-
-    def _log_bundle(self, bundle: Bundle, signed: SignedBundle, now: Instant) -> None:
-        if bundle.kind is Kind.PROFILE and bundle.seq > self._ledger.newest_bundle(bundle.user):
-            kid = b64url(bundle.ik.kid)
-            self._to_log(Bundled(bundle.user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
 
     def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
         for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
@@ -275,110 +254,43 @@ class Router:
 
     def _log_in(self, rid: bytes, client_key: bytes, connection: Connection | None, message: FromClient, now: Instant) -> None:
         if connection is None and isinstance(message, Hello):
-            self._greet(rid, client_key, message, now)
+            verdict = self.door.greet(rid, client_key, message, now)
+            if isinstance(verdict, Connection):
+                self._say(verdict, Challenge(verdict.challenge))
+            else:
+                self._refuse(rid, None, verdict)
         elif connection is not None and isinstance(message, Prove):
-            if rid in self._claims:
-                return  # proven, and waiting for the log
-            reason = self._check(connection, message, now)
-            if reason:
-                self._refuse(rid, connection, reason)
-            elif rid not in self._claims:
-                self._admit(connection, now)
+            self._judge(connection, self.door.check(connection, message.signature, now), now)
         elif not isinstance(message, Bye | Pong):  # nothing to answer: it is leaving, or late
             self._refuse(rid, connection, Reason.NOT_LOGGED_IN)
 
-    def _greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> None:
-        if PROTOCOL_VERSION not in hello.versions:
-            self._refuse(rid, None, Reason.VERSION)
-        elif len(self._unproven) >= UNPROVEN_MAX:
-            self._refuse(rid, None, Reason.BUSY)
-        else:
-            nonce = self._random(NONCE_BYTES)
-            connection = Connection(rid, client_key, hello, nonce, now.mono)
-            self._unproven[rid] = connection
-            self._say(connection, Challenge(nonce))
-
-    def _check(self, connection: Connection, message: Prove, now: Instant) -> Reason | None:
-        hello = connection.hello
-        context = LoginContext(self._broker_key, connection.client_key, hello.nonce, connection.challenge, hello.user)
-        try:
-            ik = VerifyKey(hello.ik)
-            check_proof(ik, context, message.signature)
-            if hello.bundle is not None:
-                bundle = read_bundle(hello.bundle, hello.user)
-                if bundle.ik.kid != ik.kid or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
-                    return Reason.LOGIN_FAILED
-        except (KeyRefused, BadSignature, BadBundle):
-            return Reason.LOGIN_FAILED
-        profile = hello.kind is Kind.PROFILE
-        if (profile and hello.curve is None) or (hello.mode is Mode.FULL and hello.bundle is None):
-            return Reason.LOGIN_FAILED
-        if self.directory.holder(hello.user) not in (None, ik.kid):
-            return Reason.NAME_TAKEN
-        if not self.directory.has_room(hello.user):
-            return Reason.BUSY
-        return self._check_name(connection, b64url(ik.kid), now)
-
-    def _check_name(self, connection: Connection, kid: str, now: Instant) -> Reason | None:
-        """Whether the log lets this key use this name, and come in by this door; what is new goes into the log first."""
-        hello = connection.hello
-        owner = self._ledger.owner(hello.user)
-        claimed = any(claim.user == hello.user and claim.kid != kid for _, claim in self._claims.values())
-        if claimed or (owner and (hello.kind is Kind.GUEST or owner.kid != kid)):
-            return Reason.NAME_TAKEN
-        key, invite = self._ledger.invite(connection.client_key) or (None, None)
-        if owner or (invite and (hello.user, kid) in invite.guests):
-            return None
-        if invite:
-            on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
-            if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
-                return Reason.NOT_INVITED
-        event: Claimed | Admitted
-        if hello.kind is Kind.PROFILE:
-            event = Claimed(hello.user, kid, b64url(hello.curve or b""), key, int(now.wall))
-        elif key:
-            event = Admitted(hello.user, kid, key, int(now.wall))
-        else:
-            return None
-        self._claims[connection.rid] = (connection, event)
-        self._to_log(event)
-        return None
-
     def committed(self, events: Iterable[LogEvent], now: Instant) -> None:
         """Take what is safely in the log, in its order, from whomever; logins that waited for it go on."""
-        for event in events:
-            self._ledger.apply(event)
-            for rid, (connection, claim) in list(self._claims.items()):
-                if claim == event:
-                    del self._claims[rid]
-                    self._settle(connection, claim, now)
+        for connection, verdict in self.door.committed(events):
+            self._judge(connection, verdict, now)
 
-    def _settle(self, connection: Connection, claim: Claimed | Admitted, now: Instant) -> None:
-        if connection.rid not in self._unproven:
-            return  # it has left meanwhile; the name is its all the same
-        owner = self._ledger.owner(claim.user)
-        if isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid):
-            self._refuse(connection.rid, connection, Reason.NAME_TAKEN)
-        else:
+    def _judge(self, connection: Connection, verdict: Reason | Entrance, now: Instant) -> None:
+        if isinstance(verdict, Reason):
+            self._refuse(connection.rid, connection, verdict)
+        elif verdict is Entrance.GRANTED:
             self._admit(connection, now)
 
     def _admit(self, connection: Connection, now: Instant) -> None:
-        del self._unproven[connection.rid]
+        self.door.leave(connection)
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
         hello = connection.hello
-        self.directory.enter(connection, VerifyKey(hello.ik).kid)
+        self.directory.enter(connection, kid_of(hello.ik))
         if hello.bundle is not None:
-            self._log_bundle(read_bundle(hello.bundle, hello.user), hello.bundle, now)
+            self.door.note_bundle(hello.user, hello.bundle, now)
         self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
-        if connection.hello.mode is Mode.FULL:
+        if hello.mode is Mode.FULL:
             self._send_roster(connection)
 
     def gone(self, connection: Connection) -> None:
         """Let go of a connection that has ended, in whatever state; what it had not acknowledged is answered for."""
-        self._unproven.pop(connection.rid, None)
-        self._claims.pop(connection.rid, None)
+        self.door.leave(connection)
         self.with_results.discard(connection)
         if self.connections.pop(connection.rid, None) is None:
             return
@@ -395,13 +307,12 @@ class Router:
 
     def find(self, rid: bytes) -> Connection | None:
         """The connection with this routing id, logged in or not."""
-        return self.connections.get(rid) or self._unproven.get(rid)
+        return self.connections.get(rid) or self.door.find(rid)
 
     def sweep(self, now: Instant) -> None:
         """End what has been silent, or at its login, for too long. Call it about once a second."""
-        for connection in [*self._unproven.values()]:
-            if now.mono - connection.since > LOGIN_TIME_MAX:
-                self._refuse(connection.rid, connection, Reason.LOGIN_FAILED)
+        for connection in self.door.overdue(now):
+            self._refuse(connection.rid, connection, Reason.LOGIN_FAILED)
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)

@@ -41,6 +41,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
 
 _FAILED: Final = {
     Outcome.UNTRUSTED: UNTRUSTED,
+    Outcome.REFUSED: UNTRUSTED,
     Outcome.CHANGED: UNTRUSTED,
     Outcome.BLOCKED: UNTRUSTED,
     Outcome.FULL: LIMIT,

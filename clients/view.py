@@ -21,6 +21,7 @@ _TICKS: Final = {
     Outcome.GONE: "✗ left before taking it",
     Outcome.FULL: "✗ reads too slowly",
     Outcome.UNTRUSTED: "✗ key not believed",
+    Outcome.REFUSED: "✗ could not be opened there",
     Outcome.CHANGED: "✗ key changed",
     Outcome.BLOCKED: "✗ blocked by you",
 }
@@ -29,6 +30,7 @@ _WORST: Final = (
     Outcome.CHANGED,
     Outcome.UNTRUSTED,
     Outcome.BLOCKED,
+    Outcome.REFUSED,
     Outcome.FULL,
     Outcome.GONE,
     Outcome.ABSENT,

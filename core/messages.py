@@ -38,11 +38,11 @@ class Status(IntEnum):
     """What became of one recipient's copy of a message."""
 
     STORED = 1  # committed to the broker's disk
-    TAKEN = 2  # taken over by the recipient's client
-    DELIVERED = 3  # opened there, with a proof
+    DELIVERED = 2  # opened by the recipient's client, with a proof
     ABSENT = 16  # no such user is connected
     FULL = 17  # the recipient reads too slowly
     GONE = 18  # the recipient left before acknowledging it
+    REFUSED = 19  # the recipient's client could not open it
 
 
 class Reason(StrEnum):

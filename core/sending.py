@@ -22,11 +22,11 @@ from core.peers import Peers
 
 _OUTCOMES = {
     Status.STORED: Outcome.STORED,
-    Status.TAKEN: Outcome.TAKEN,
     Status.DELIVERED: Outcome.DELIVERED,
     Status.ABSENT: Outcome.ABSENT,
     Status.FULL: Outcome.FULL,
     Status.GONE: Outcome.GONE,
+    Status.REFUSED: Outcome.REFUSED,
 }
 
 
@@ -145,7 +145,7 @@ class Sending:
         outcome = _OUTCOMES[result.status]
         if outcome is Outcome.DELIVERED and not _is_one_of(result.proof or b"", item.proofs[user]):
             outcome = Outcome.TAKEN  # the broker's word alone
-        if outcome in (Outcome.GONE, Outcome.ABSENT):
+        if outcome in (Outcome.GONE, Outcome.ABSENT, Outcome.REFUSED):
             self._peers.forget_bundles([user])
         if outcome.safe:
             self._told(item, user)

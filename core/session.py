@@ -148,6 +148,8 @@ class Session:
         """Begin a login on a new connection whose CURVE public key (32 bytes) is ``client_key``."""
         if not self._advance(Connect):
             raise LocalProtocolError(what="a login was begun twice")
+        if self.me.renew_at is not None and now.wall >= self.me.renew_at:
+            self.me = self.me.renewed(now.wall)
         self._client_key, self._nonce = client_key, self._random(NONCE_BYTES)
         self._heard = now.mono
         self._out.clear()
@@ -218,6 +220,8 @@ class Session:
         if self.state is State.READY and now.mono - self._spoke >= HEARTBEAT:
             self._spoke = now.mono
             self._say(Ping())
+        if self.me.renew_at is not None and now.wall >= self.me.renew_at:
+            return self.adopt(self.me.renewed(now.wall))
         if self.mode is Mode.FULL and self.state is State.READY and self._rotation_at and now.wall >= self._rotation_at:
             self._rotation_at = None
             return [RotationDue()]

@@ -1,0 +1,146 @@
+"""The door: who may log in, under which name. It decides; the router says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Final
+
+from broker.directory import Connection, Directory
+from broker.ledger import Admitted, Bundled, Claimed, Ledger, LogEvent
+from core.bundle import Kind, SignedBundle, read_bundle
+from core.clock import Instant
+from core.encoding import b64url
+from core.errors import BadBundle, BadSignature, KeyRefused
+from core.limits import LOGIN_TIME_MAX, NONCE_BYTES, PROTOCOL_VERSION, UNPROVEN_MAX
+from core.login import LoginContext, check_proof
+from core.messages import Hello, Mode, Reason
+from core.rsa import VerifyKey
+
+
+class Entrance(Enum):
+    """What a login that is not refused comes to."""
+
+    GRANTED = "granted"
+    WAITING = "waiting"  # until what it depends on is safely in the log
+
+
+class Door:
+    """The connections that have not logged in yet, and the rules by which they may.
+
+    A guest's name belongs to its key while a connection of that key lives; a profile's belongs to its key for good, by the
+    log. What ``to_log`` gets comes back through ``committed`` once it is safe.
+    """
+
+    def __init__(
+        self,
+        broker_key: bytes,
+        directory: Directory,
+        ledger: Ledger,
+        to_log: Callable[[LogEvent], None],
+        *,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._broker_key: Final = broker_key
+        self._directory: Final = directory
+        self._ledger: Final = ledger
+        self._to_log = to_log
+        self._random = random
+        self._unproven: dict[bytes, Connection] = {}
+        self._claims: dict[bytes, tuple[Connection, Claimed | Admitted]] = {}
+
+    def find(self, rid: bytes) -> Connection | None:
+        """The connection with this routing id, if it is at its login."""
+        return self._unproven.get(rid)
+
+    def greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> Connection | Reason:
+        """Take a HELLO; the connection has a ``challenge`` to be sent."""
+        if PROTOCOL_VERSION not in hello.versions:
+            return Reason.VERSION
+        if len(self._unproven) >= UNPROVEN_MAX:
+            return Reason.BUSY
+        connection = Connection(rid, client_key, hello, self._random(NONCE_BYTES), now.mono)
+        self._unproven[rid] = connection
+        return connection
+
+    def check(self, connection: Connection, signature: bytes, now: Instant) -> Reason | Entrance:
+        """Judge a PROVE: the proof, the bundle, then the name."""
+        if connection.rid in self._claims:
+            return Entrance.WAITING
+        hello = connection.hello
+        context = LoginContext(self._broker_key, connection.client_key, hello.nonce, connection.challenge, hello.user)
+        try:
+            ik = VerifyKey(hello.ik)
+            check_proof(ik, context, signature)
+            if hello.bundle is not None:
+                bundle = read_bundle(hello.bundle, hello.user)
+                if bundle.ik.kid != ik.kid or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
+                    return Reason.LOGIN_FAILED
+        except (KeyRefused, BadSignature, BadBundle):
+            return Reason.LOGIN_FAILED
+        profile = hello.kind is Kind.PROFILE
+        if (profile and hello.curve is None) or (hello.mode is Mode.FULL and hello.bundle is None):
+            return Reason.LOGIN_FAILED
+        if self._directory.holder(hello.user) not in (None, ik.kid):
+            return Reason.NAME_TAKEN
+        if not self._directory.has_room(hello.user):
+            return Reason.BUSY
+        return self._check_name(connection, b64url(ik.kid), now)
+
+    def _check_name(self, connection: Connection, kid: str, now: Instant) -> Reason | Entrance:
+        """Whether the log lets this key use this name and come in this way; what is new goes into the log first."""
+        hello = connection.hello
+        owner = self._ledger.owner(hello.user)
+        claimed = any(claim.user == hello.user and claim.kid != kid for _, claim in self._claims.values())
+        if claimed or (owner and (hello.kind is Kind.GUEST or owner.kid != kid)):
+            return Reason.NAME_TAKEN
+        key, invite = self._ledger.invite(connection.client_key) or (None, None)
+        if owner or (invite and (hello.user, kid) in invite.guests):
+            return Entrance.GRANTED
+        if invite:
+            on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
+            if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
+                return Reason.NOT_INVITED
+        event: Claimed | Admitted
+        if hello.kind is Kind.PROFILE:
+            event = Claimed(hello.user, kid, b64url(hello.curve or b""), key, int(now.wall))
+        elif key:
+            event = Admitted(hello.user, kid, key, int(now.wall))
+        else:
+            return Entrance.GRANTED
+        self._claims[connection.rid] = (connection, event)
+        self._to_log(event)
+        return Entrance.WAITING
+
+    def committed(self, events: Iterable[LogEvent]) -> Iterator[tuple[Connection, Reason | Entrance]]:
+        """Take what is safely in the log, in its order; yields the logins that waited for it, with what they come to."""
+        for event in events:
+            self._ledger.apply(event)
+            for rid, (connection, claim) in list(self._claims.items()):
+                if claim == event:
+                    del self._claims[rid]
+                    owner = self._ledger.owner(claim.user)
+                    lost = isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid)
+                    yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
+
+    def note_bundle(self, user: str, signed: SignedBundle, now: Instant, holder: bytes | None = None) -> bool:
+        """Log a profile's newer bundle; False for one that cannot be believed or is not ``holder``'s (a kid)."""
+        try:
+            bundle = read_bundle(signed, user)
+        except BadBundle:
+            return False
+        if (holder is not None and bundle.ik.kid != holder) or not bundle.valid_at(now.ms):
+            return False
+        if bundle.kind is Kind.PROFILE and bundle.seq > self._ledger.newest_bundle(user):
+            kid = b64url(bundle.ik.kid)
+            self._to_log(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same."""
+        self._unproven.pop(connection.rid, None)
+        self._claims.pop(connection.rid, None)
+
+    def overdue(self, now: Instant) -> list[Connection]:
+        """Connections that have been at their login for too long."""
+        return [one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX]
