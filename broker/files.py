@@ -13,7 +13,14 @@ from typing import Final
 from broker.server import CurveKeys
 from core.errors import BadAddress, BrokerFailed
 from core.limits import CURVE_KEY_BYTES
-from core.places import FILE_NAME, ConnectionFile, decode_connection_file, default_data_dir, encode_connection_file, runtime_copy
+from core.places import (
+    FILE_NAME,
+    ConnectionFile,
+    decode_connection_file,
+    default_data_dir,
+    encode_connection_file,
+    runtime_copy,
+)
 
 KEY_NAME: Final = "broker.key"
 LOCK_NAME: Final = "broker.lock"
