@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 import struct
@@ -12,13 +11,16 @@ from typing import TypeVar
 import msgspec
 
 _B64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+# Straight from binascii: `base64` does the same in three times the time, and every envelope holds a dozen of these.
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
 _LENGTH = struct.Struct(">I")
 _T = TypeVar("_T")
 
 
 def b64url(data: bytes) -> str:
     """Encode as base64url without padding (RFC 4648, section 5; RFC 7515, appendix C)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=").decode("ascii")
 
 
 def from_b64url(text: str, size: int | None = None) -> bytes:
@@ -29,7 +31,7 @@ def from_b64url(text: str, size: int | None = None) -> bytes:
     if not _B64URL.match(text):
         raise ValueError("not base64url")
     try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4))
     except binascii.Error as error:
         raise ValueError("not base64url") from error
     if b64url(data) != text:

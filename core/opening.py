@@ -45,7 +45,7 @@ from core.limits import (
     SPKI_BYTES,
 )
 from core.names import is_name
-from core.rsa import OpeningKey, VerifyKey
+from core.rsa import OpeningKey, VerifyKey, known_verify_key
 
 _HEADER: Final = msgspec.json.Decoder(Header)
 
@@ -159,7 +159,7 @@ def _allow_list(o: _Opening) -> None:
 
 
 def _sender(o: _Opening) -> None:
-    o.sender_key = VerifyKey(o.ik_spki)
+    o.sender_key = known_verify_key(o.ik_spki)
     if b64url(o.sender_key.kid) != o.header.ik:
         raise ValueError
 

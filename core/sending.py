@@ -65,7 +65,7 @@ class Sending:
         self._asked: set[str] = set()
         # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
         self._counters: dict[tuple[str, bytes], int] = {}
-        self._given_up: dict[str, list[int]] = {}
+        self._given_up: dict[tuple[str, bytes], list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
@@ -184,10 +184,8 @@ class Sending:
         for user, bundle in sorted(bundles.items()):
             kid = bundle.ik.kid
             if item.numbers.get(user, (b"", 0))[0] != kid:
-                if self._counters.setdefault((user, kid), 0) == 0:
-                    self._given_up.pop(user, None)  # what another key missed
-                self._counters[user, kid] += 1
-                item.numbers[user] = (kid, self._counters[user, kid])
+                n = self._counters[user, kid] = self._counters.get((user, kid), 0) + 1
+                item.numbers[user] = (kid, n)
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
@@ -208,7 +206,8 @@ class Sending:
 
     def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
         """The content, with the numbers that its recipients need not wait for, as far as they fit."""
-        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        keys = [(user, bundle.ik.kid) for user, bundle in sorted(bundles.items())]
+        void = [(user, n) for user, kid in keys for n in self._given_up.get((user, kid), ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
             content = item.content
@@ -217,13 +216,15 @@ class Sending:
 
     def _give_up(self, item: _Outgoing, user: str) -> None:
         if user in item.numbers:
-            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+            kid, n = item.numbers[user]
+            self._given_up.setdefault((user, kid), []).append(n)
 
     def _told(self, item: _Outgoing, user: str) -> None:
         """This recipient has the message, so knows of the numbers it listed."""
         known = {n for name, n in item.void if name == user}
         if known:
-            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+            key = user, item.numbers[user][0]
+            self._given_up[key] = [n for n in self._given_up.get(key, ()) if n not in known]
 
 
 def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:

@@ -157,8 +157,8 @@ class Session:
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
-        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, BadName,
-        and LocalProtocolError for an id that is still on its way.
+        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, NotText,
+        BadName, and LocalProtocolError for an id that is still on its way.
         """
         # The broker would end the connection over a name that is none, and the resent message the next one.
         to = tuple(dict.fromkeys(check_name(user) for user in to))
@@ -216,13 +216,7 @@ class Session:
             case Challenge(nonce):
                 self._prove(nonce)
             case Welcome(version):
-                if version != PROTOCOL_VERSION:
-                    raise RemoteProtocolError(what="a version that was not offered")
-                if self._asks_users:
-                    self._asks_users = False
-                    self._say(Users())
-                self._sending.reconnected()
-                return [Welcomed(), *self._pump(now)]
+                return self._welcomed(version, now)
             case Roster():
                 return self.peers.roster(message)
             case Bundles():
@@ -244,6 +238,15 @@ class Session:
     def _prove(self, broker_nonce: bytes) -> None:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
+
+    def _welcomed(self, version: int, now: Instant) -> list[Event]:
+        if version != PROTOCOL_VERSION:
+            raise RemoteProtocolError(what="a version that was not offered")
+        if self._asks_users:
+            self._asks_users = False
+            self._say(Users())
+        self._sending.reconnected()
+        return [Welcomed(), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""

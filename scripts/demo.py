@@ -35,9 +35,9 @@ VISITOR: Final = "alice"
 # Who says what to whom, "you" being the one who came, and how many seconds after the line before.
 WELCOME: Final = (
     ("bob", EVERYONE, "Hello {you}! carol and I are two scripts on this machine.", 1.0),
-    ("carol", EVERYONE, "Hi {you}. The broker passes these lines on, but it cannot read them.", 2.0),
-    ("bob", EVERYONE, "Each of us made an RSA key pair on connecting, and you did, too.", 2.0),
-    ("carol", "you", "This line is for you alone: not even bob can open it. Write back!", 2.0),
+    ("carol", EVERYONE, "Hi {you}. The broker passes these lines on, but it cannot read them.", 1.5),
+    ("bob", EVERYONE, "Each of us made an RSA key pair on connecting, and you did, too.", 1.5),
+    ("carol", "you", "This line is for you alone: not even bob can open it. Write back!", 1.5),
 )
 ANSWER_AFTER: Final = 1.0  # seconds
 

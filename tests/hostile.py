@@ -70,9 +70,13 @@ def packed_value(rng: random.Random, depth: int = 3) -> Any:
 def controls(rng: random.Random, verbs: bytes) -> Labelled:
     """A verb with a body that it may or may not have."""
     verb = bytes([rng.choice(verbs)])
-    body = rng.choice(
-        [lambda: msgspec.msgpack.encode(packed_value(rng)), lambda: noise(rng), lambda: pickled(rng), lambda: b"\x91" * 3000]
-    )()
+    bodies: list[Callable[[], bytes]] = [
+        lambda: msgspec.msgpack.encode(packed_value(rng)),
+        lambda: noise(rng),
+        lambda: pickled(rng),
+        lambda: b"\x91" * 3000,
+    ]
+    body = rng.choice(bodies)()
     if rng.random() < 0.2:
         return "control in several frames", [verb + body, noise(rng)]
     return "control", [verb + body]
@@ -121,9 +125,13 @@ class Forger:
         if self.rng.random() < 0.5:
             parts[at] = flipped(self.rng, parts[at])
             return f"flipped bit in {names[at]}", [head, pack(parts), *wrap]
-        parts[at] = self.rng.choice(
-            [lambda: cut(self.rng, parts[at]), lambda: noise(self.rng), lambda: pickled(self.rng), lambda: b""]
-        )()
+        edits: list[Callable[[], bytes]] = [
+            lambda: cut(self.rng, parts[at]),
+            lambda: noise(self.rng),
+            lambda: pickled(self.rng),
+            lambda: b"",
+        ]
+        parts[at] = self.rng.choice(edits)()
         return f"replaced {names[at]}", [head, pack(parts), *wrap]
 
     def _header(self) -> Labelled:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,6 +101,18 @@ def two_ports() -> tuple[int, int]:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1]), int(other.getsockname()[1])
+
+
+@pytest.mark.parametrize("runtime", ["set", "unset"])
+def test_the_broker_says_first_where_it_listens(environ: dict[str, str], tmp_path: Path, runtime: str) -> None:
+    if runtime == "unset":
+        del environ["XDG_RUNTIME_DIR"]
+    with started({**environ, "TMPDIR": str(tmp_path)}, "broker", "--host", "127.0.0.1", "--port", "0") as broker:
+        assert broker.stderr is not None
+        assert re.fullmatch(r"INFO:broker:Server listening on 127[.]0[.]0[.]1:[0-9]+\n", broker.stderr.readline())
+        broker.terminate()
+        broker.communicate()
+    assert broker.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -72,7 +73,7 @@ def test_a_huge_time_in_a_signed_bundle_is_only_never_valid() -> None:
 
 def test_a_login_proof_holds_for_one_login_only() -> None:
     check_proof(ALICE.signing.public, CONTEXT, PROOF)
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"broker_key": b"x" * 32},
         {"client_key": b"x" * 32},
         {"client_nonce": b"x" * 32},
@@ -80,7 +81,8 @@ def test_a_login_proof_holds_for_one_login_only() -> None:
         {"client_nonce": CONTEXT.broker_nonce, "broker_nonce": CONTEXT.client_nonce},
         {"user": "alice2"},
         {"user": "alic"},
-    ):
+    )
+    for change in changes:
         with pytest.raises(BadSignature):
             check_proof(ALICE.signing.public, dataclasses.replace(CONTEXT, **change), PROOF)
     with pytest.raises(BadSignature):
@@ -90,8 +92,9 @@ def test_a_login_proof_holds_for_one_login_only() -> None:
 @pytest.mark.parametrize("part", ["broker_key", "client_key", "client_nonce", "broker_nonce"])
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_a_login_part_of_a_wrong_size_is_an_error_here(part: str, size: int) -> None:
+    wrong: dict[str, Any] = {part: bytes(size)}
     with pytest.raises(ValueError, match="wrong size"):
-        prove(ALICE.signing, dataclasses.replace(CONTEXT, **{part: bytes(size)}))  # type: ignore[arg-type]
+        prove(ALICE.signing, dataclasses.replace(CONTEXT, **wrong))
 
 
 @settings(max_examples=100)

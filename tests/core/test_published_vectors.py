@@ -53,7 +53,7 @@ def test_oaep_2048_sha256() -> None:
 
 @pytest.mark.parametrize("name", ["rsa_pss_2048_sha256_mgf1_32_test.json", "rsa_pss_misc_test.json"])
 def test_pss_2048_sha256_salt_32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The vectors sign plain messages, so the purpose's prefix is taken away; all else is what every signature here goes through.
+    # The vectors sign plain messages, so the purpose's prefix is taken away; all else is what every signature goes through.
     monkeypatch.setattr(core_rsa, "signing_input", lambda _, payload: payload)
     held = failed = 0
     for group in _groups(name):

@@ -14,7 +14,7 @@ from core.encoding import b64url, unpack
 from core.envelope import Header
 from core.errors import BadName, LocalProtocolError
 from core.events import Outcome, PeerKeyChanged
-from core.frames import Deliver, Frames, Results
+from core.frames import Deliver, Frames, Result, Results, Status
 from core.identity import guest_identity
 from tests.keys import Keys, keys_of
 from tests.pairs import Client, World, swallow
@@ -172,7 +172,7 @@ def test_answers_by_place_after_sealing_anew_for_fewer(world: World) -> None:
 
 
 def test_a_late_answer_from_before_cannot_be_taken_for_another_recipients(world: World) -> None:
-    alice, bob, carol = (world.join(user) for user in ("alice", "bob", "carol"))
+    alice, bob, _ = (world.join(user) for user in ("alice", "bob", "carol"))
     bob.to_client = swallow(Deliver)
     alice.to_client = swallow(Results)
     id_ = world.say(alice, "all", "bob", "carol", everyone=True)
@@ -279,3 +279,58 @@ def test_the_list_of_users_can_be_asked_for_at_any_time(world: World) -> None:
         world.settle()
     assert [type(event).__name__ for event in sender.events] == ["Welcomed", *["RosterChanged"] * 3]
     assert sender.events[-1].joined == ()  # type: ignore[union-attr]
+
+
+def test_what_one_key_was_not_sent_excuses_no_gap_of_another(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    bob.to_client = swallow(Deliver)
+    alice.to_client = swallow(Results)
+    world.say(alice, "1", "bob")
+    world.say(alice, "2", "bob")
+    world.lose(bob)
+    world.clients.remove(bob)
+    again = world.join("bob", keys=keys_of("dave"))  # alice is told late that her two messages were not taken
+    world.say(alice, "first", "bob")
+    held = [frames.results([Result(mid, 0, Status.GONE)]) for mid in list(alice.session._sending._sent)]
+    alice.to_client = lambda raw: [raw]
+    alice.inbox.extend(held)
+    world.settle()
+    again.to_client = swallow(Deliver)
+    world.say(alice, "lost", "bob")  # the second one to this key
+    again.to_client = lambda raw: [raw]
+    world.say(alice, "third", "bob")
+    assert [(getattr(one.message.content, "text", ""), one.message.place.missing) for one in again.messages] == [
+        ("first", 0),
+        ("third", 1),
+    ]
+
+
+def test_a_number_that_was_given_up_is_no_gap(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.say(alice, "1", "bob")
+    alice.to_broker = lambda raw: [] if raw[0][:1] == b"S" else [raw]
+    id_ = world.say(alice, "2", "bob")
+    alice.to_broker = lambda raw: [raw]
+    alice.inbox.append(frames.results([Result(id_, 0, Status.FULL)]))
+    world.settle()
+    assert alice.last(id_) == {"bob": Outcome.FULL}
+    world.say(alice, "3", "bob")
+    world.say(alice, "4", "bob")
+    assert [one.message.place.missing for one in bob.messages] == [0, 0, 0]
+    assert [getattr(one.message.content, "void", ()) for one in bob.messages] == [(), (("bob", 2),), ()]
+
+
+def test_a_dropped_message_is_a_gap(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.say(alice, "1", "bob")
+    bob.to_client = swallow(Deliver)
+    world.say(alice, "2", "bob")
+    bob.to_client = lambda raw: [raw]
+    world.say(alice, "3", "bob")
+    assert [one.message.place.missing for one in bob.messages] == [0, 1]
+    _again(world, alice)  # answers what was lost, with the message that is late now
+    assert [(text, one.message.place.late) for (_, text), one in zip(bob.texts(), bob.messages, strict=True)] == [
+        ("1", False),
+        ("3", False),
+        ("2", True),
+    ]

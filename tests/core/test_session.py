@@ -218,6 +218,12 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
     assert isinstance(event.error, VersionRefused)
 
 
+def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:
+    session = _in_state(world, State.PROVING)
+    with pytest.raises(RemoteProtocolError):
+        session.receive(frames.control(frames.Welcome(2, "x")), world.now)
+
+
 def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
     alice = world.make("alice")
     world.begin(alice)
