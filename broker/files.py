@@ -13,7 +13,14 @@ from typing import Final
 from broker.server import CurveKeys
 from core.errors import BadAddress, BrokerFailed
 from core.limits import CURVE_KEY_BYTES
-from core.places import FILE_NAME, ConnectionFile, decode_connection_file, encode_connection_file, runtime_copy
+from core.places import (
+    FILE_NAME,
+    ConnectionFile,
+    decode_connection_file,
+    default_data_dir,
+    encode_connection_file,
+    runtime_copy,
+)
 
 KEY_NAME: Final = "broker.key"
 LOCK_NAME: Final = "broker.lock"
@@ -72,7 +79,7 @@ def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     raw = encode_connection_file(content)
     copy = runtime_copy()
     places = [folder / FILE_NAME]
-    if not _belongs_to_another(copy, content.pid):
+    if copy.parent.parent.is_dir() and not _belongs_to_another(copy, content.pid):
         places.append(copy)
     written = []
     try:
@@ -84,7 +91,7 @@ def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
             except OSError as error:
                 if place != copy:
                     raise BrokerFailed(why=f"The file {place} cannot be written: {error.strerror}.") from error
-        yield copy in written
+        yield copy in written or folder == default_data_dir()
     finally:
         for place in written:
             with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -44,8 +45,13 @@ def default_data_dir() -> Path:
 
 
 def runtime_copy() -> Path:
-    """The copy of the connection file that local clients look at first."""
-    return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+    """The copy of the connection file that local clients look at first.
+
+    Some systems have no runtime folder for a user; then what this names has no folder to be in, and there is no copy.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it makes do with a substitute, which is then not there
+        return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
 
 
 def encode_connection_file(content: ConnectionFile) -> bytes:
