@@ -41,7 +41,9 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
         f"cryptography {cryptography.__version__}; medians of interleaved repeats"
     )
     if (busy := os.getloadavg()[0]) > _IDLE:
-        print(f"The load average is {busy:.1f}: something else runs here, so the ratios of 'relay' will suffer; look twice.")
+        print(
+            f"The load average is {busy:.1f}: something else ran here just now. If it still does, the ratios of relay suffer: look twice."
+        )
     for name in only or SECTIONS:
         sections[name]()
     report.summary()
