@@ -26,6 +26,7 @@ COPY_ID_BYTES: Final = 8
 HASH_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 CURVE_KEY_BYTES: Final = 32
+ROUTING_ID_BYTES: Final = 16  # chosen by the client at random; long enough that nobody guesses another's
 
 # The envelope. A header with 256 recipients of 32 characters needs about 25 KiB.
 HEADER_MAX: Final = 32 * 1024
@@ -60,8 +61,8 @@ ROSTER_CHUNK: Final = 1024  # entries of about 80 bytes in one roster frame
 HEARTBEAT: Final = 5.0
 SILENCE_MAX: Final = 3 * HEARTBEAT
 LOGIN_TIME_MAX: Final = 10.0
-LOGIN_FRAMES_MAX: Final = 8  # frames from one connection before it has logged in
 UNPROVEN_MAX: Final = 1024  # connections in the middle of a login at any one time
+WAITING_MAX: Final = 4 * UNPROVEN_MAX  # connections that have not logged in, silent ones included
 USER_CONNECTIONS_MAX: Final = 16
 RECONNECT_FIRST: Final = 0.25
 RECONNECT_MAX: Final = 32.0
