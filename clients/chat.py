@@ -25,7 +25,7 @@ from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
 from core.envelope import check_text
-from core.errors import BrokerUnreachable, EmptyMessage, NobodyHere, SecureChatError, TimeRanOut
+from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
 from core.frames import Mode
 from core.identity import guest_identity
@@ -217,6 +217,9 @@ class ChatClient:
         id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
+        status = self._status
+        if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
+            raise status.error or LocalProtocolError(what="sending with a client that is closed")
         everyone = to == EVERYONE
         names = tuple(peer.user for peer in self.users()) if everyone else _names(to)
         if not names:

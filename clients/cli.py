@@ -27,7 +27,7 @@ from clients.terminal import (
     faint,
     strong,
 )
-from clients.view import clock, iso, listing, message_json, outcome_word, text_of
+from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
 from core.bundle import Suite
 from core.encoding import b64url
@@ -203,6 +203,8 @@ def listen(context: click.Context, /, sender: str | None, number: int | None, ti
             if not isinstance(event, MessageReceived):
                 _tell(terminal, client.user, event)
             elif sender in (None, event.message.sender):
+                for note in order_notes(event.message):
+                    terminal.warn(note)
                 terminal.data(_message_line(event.message), message_json(event.message))
                 left = None if left is None else left - 1
                 if left == 0:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from clients.view import order_notes
 from core.bundle import Suite
 from core.content import Text
 from core.events import (
@@ -117,13 +118,16 @@ class Timeline:
 
     def _received(self, message: Message) -> None:
         content = message.content
+        conversation = EVERYONE if message.everyone else message.sender
+        for note in order_notes(message):
+            self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, message.ts / 1000, conversation, message.sender, note))
         text = content.text if isinstance(content, Text) else f"[a message of the unknown type '{content.type}']"
         self._add(
             Line(
                 key=f"in-{message.kid.hex()[:16]}-{message.id.hex()}",
                 kind=LineKind.MESSAGE,
                 when=message.ts / 1000,
-                conversation=EVERYONE if message.everyone else message.sender,
+                conversation=conversation,
                 sender=message.sender,
                 text=text,
                 suite=message.suite,

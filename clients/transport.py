@@ -100,7 +100,10 @@ class Transport:
         """Say goodbye, close the connection and wait for the thread's end."""
         self._stopping.set()
         self._wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread.ident is None:  # never started, so nobody else closes these
+            self._wake_in.close()
+            self._wake_out.close()
+        elif self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
     def _wake(self) -> None:

@@ -126,7 +126,24 @@ def message_json(message: Message) -> dict[str, object]:
         "trust": message.trust.value,
         "content": "text" if isinstance(content, Text) else content.type,
         "text": content.text if isinstance(content, Text) else None,
+        "missing": message.place.missing,
+        "late": message.place.late,
+        "fork": message.place.fork,
     }
+
+
+def order_notes(message: Message) -> list[str]:
+    """What a person should know about where a message stands among its sender's; mostly nothing."""
+    notes = []
+    if message.place.missing == 1:
+        notes.append(f"a message from {message.sender} is missing")
+    elif message.place.missing:
+        notes.append(f"{message.place.missing} messages from {message.sender} are missing")
+    if message.place.late:
+        notes.append(f"the next message from {message.sender} is late: others overtook it")
+    if message.place.fork:
+        notes.append(f"{message.sender} used one number for two messages; one may be forged with a stolen key")
+    return notes
 
 
 def _at(when: float, zone: tzinfo | None) -> datetime:

@@ -9,10 +9,11 @@ import msgspec
 from core.limits import PAD_SMALLEST, PAD_STEP
 
 
-class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """A text message."""
+class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
+    """A text message. ``void`` lists (recipient, n) numbers that the sender used and gave up: no gap, nothing to wait for."""
 
     text: str
+    void: tuple[tuple[str, int], ...] = ()
 
 
 class _AnyType(msgspec.Struct, frozen=True):

@@ -92,6 +92,11 @@ def check_length(content: bytes, suite: Suite) -> None:
         raise MessageTooLong(suite=suite.value, limit=limit, advice=advice)
 
 
+def fits(content: Text, suite: Suite) -> bool:
+    """Whether the suite can carry ``content``."""
+    return len(encode_content(content)) <= _BY_SUITE[suite].content_max
+
+
 def check_text(text: str, suite: Suite) -> None:
     """Raise EmptyMessage or MessageTooLong for a text that cannot be sent."""
     if not text.strip():

@@ -9,6 +9,7 @@ from core.bundle import Suite
 from core.content import Content
 from core.errors import LoginRefused
 from core.frames import Entry
+from core.order import Place
 
 
 class Outcome(StrEnum):
@@ -48,6 +49,7 @@ class Message:
     """A message that passed every check.
 
     ``id`` has 16 bytes, ``kid`` 32; ``ts`` is the sender's clock in milliseconds since 1970. ``to`` names all recipients.
+    ``place`` says whether any before it are missing, and whether it is itself late, or one of two under one number.
     """
 
     id: bytes
@@ -59,6 +61,7 @@ class Message:
     suite: Suite
     trust: Trust
     content: Content
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)

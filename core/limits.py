@@ -43,6 +43,7 @@ GCM_IV: Final = 12
 GCM_TAG: Final = 16
 # A message may wait in a mailbox for a month; clocks may be five minutes apart.
 MESSAGE_AGE_MAX_MS: Final = 31 * 24 * 3600 * 1000
+VOID_MAX: Final = 32  # numbers given up that one message tells of
 CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 REPLAY_MEMORY_MS: Final = 32 * 24 * 3600 * 1000
 

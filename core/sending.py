@@ -10,12 +10,12 @@ from core import frames
 from core.bundle import Bundle, Suite
 from core.clock import Instant
 from core.content import Text
-from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, seal
+from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
 from core.errors import BadBundle
 from core.events import Event, Outcome, Receipt
 from core.frames import Bundles, Frames, Lookup, Result, Status
 from core.identity import Identity
-from core.limits import LOOKUP_MAX
+from core.limits import LOOKUP_MAX, VOID_MAX
 from core.peers import Peers
 
 _OUTCOMES = {
@@ -38,9 +38,12 @@ class _Outgoing:
     suite: Suite
     everyone: bool
     waiting: set[str]
-    numbers: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    void: tuple[tuple[str, int], ...] = ()
     bundles: dict[str, Bundle] = field(default_factory=dict)
     sealed: Sealed | None = None
+    # A recipient may answer for an earlier sealing of the same message, so every sealing's proof counts.
+    proofs: dict[str, list[bytes]] = field(default_factory=dict)
 
 
 class Sending:
@@ -58,7 +61,9 @@ class Sending:
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
         self._asked: set[str] = set()
-        self._counters: dict[str, int] = {}
+        # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
+        self._counters: dict[tuple[str, bytes], int] = {}
+        self._given_up: dict[str, list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
         """Queue one envelope for ``to``."""
@@ -108,6 +113,7 @@ class Sending:
             for item in self._queue:
                 if found.user in item.waiting:
                     item.waiting.discard(found.user)
+                    self._give_up(item, found.user)
                     events.append(Receipt(item.id, found.user, outcome))
         return events
 
@@ -120,25 +126,27 @@ class Sending:
         if user not in item.waiting:
             return []
         outcome = _OUTCOMES[result.status]
-        if outcome is Outcome.DELIVERED and not self._proven(item, user, result.proof or b""):
+        if outcome is Outcome.DELIVERED and not _is_one_of(result.proof or b"", item.proofs[user]):
             outcome = Outcome.TAKEN  # the broker's word alone
         if outcome in (Outcome.GONE, Outcome.ABSENT):
             self._peers.forget_bundles([user])
+        if outcome.safe:
+            self._told(item, user)
+        elif outcome.final:
+            self._give_up(item, user)
         if outcome.final:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
         return [Receipt(item.id, user, outcome)]
 
-    def _proven(self, item: _Outgoing, user: str, proof: bytes) -> bool:
-        secret = item.sealed.secret if item.sealed else b""
-        return hmac.compare_digest(proof, delivery_proof(secret, item.mid, item.bundles[user].ik.kid))
-
     def _dispatch(self, item: _Outgoing, now: Instant) -> Frames:
         bundles = {user: bundle for user in item.waiting if (bundle := self._peers.bundle(user, now.ms))}
         if item.sealed is None or not self._still_fits(item, bundles):
             item.sealed = self._seal(item, bundles, now)
             item.bundles = bundles
+            for user, bundle in bundles.items():
+                item.proofs.setdefault(user, []).append(delivery_proof(item.sealed.secret, item.mid, bundle.ik.kid))
         self._sent[item.mid] = item
         if len(item.sealed.recipients) == 1:
             return frames.send(item.mid, item.sealed.recipients[0], item.sealed.common_direct())
@@ -152,23 +160,50 @@ class Sending:
         return keys(item.bundles) == keys(bundles)
 
     def _seal(self, item: _Outgoing, bundles: dict[str, Bundle], now: Instant) -> Sealed:
-        for user in sorted(bundles):
-            if user not in item.numbers:
-                item.numbers[user] = self._counters[user] = self._counters.get(user, 0) + 1
+        for user, bundle in sorted(bundles.items()):
+            kid = bundle.ik.kid
+            if item.numbers.get(user, (b"", 0))[0] != kid:
+                if self._counters.setdefault((user, kid), 0) == 0:
+                    self._given_up.pop(user, None)  # what another key missed
+                self._counters[user, kid] += 1
+                item.numbers[user] = (kid, self._counters[user, kid])
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
             (only,) = bundles.values()
             cid = direct_cid(self._me.kid, only.ik.kid)
         return seal(
-            item.content,
+            self._with_void(item, bundles),
             suite=item.suite,
             sender=self._me.user,
             signing=self._me.signing,
             sid=self._me.sid,
             mid=item.mid,
             cid=cid,
-            to=[To(user, bundle.ek, item.numbers[user]) for user, bundle in bundles.items()],
+            to=[To(user, bundle.ek, item.numbers[user][1]) for user, bundle in bundles.items()],
             now_ms=now.ms,
             random=self._random,
         )
+
+    def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
+        """The content, with the numbers that its recipients need not wait for, as far as they fit."""
+        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        content = Text(item.content.text, tuple(void))
+        if not fits(content, item.suite):
+            return item.content
+        item.void = content.void
+        return content
+
+    def _give_up(self, item: _Outgoing, user: str) -> None:
+        if user in item.numbers:
+            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+
+    def _told(self, item: _Outgoing, user: str) -> None:
+        """This recipient has the message, so knows of the numbers it listed."""
+        known = {n for name, n in item.void if name == user}
+        if known:
+            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+
+
+def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:
+    return any(hmac.compare_digest(proof, one) for one in expected)

@@ -56,7 +56,8 @@ from core.limits import (
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
-from core.opening import Delivery, Recipient, open_envelope
+from core.opening import Delivery, Opened, Recipient, open_envelope
+from core.order import Order, Place
 from core.peers import Peers
 from core.sending import Sending
 
@@ -71,11 +72,19 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-# What the broker may say in each state, and where that leads. An absent cell is a breach of protocol.
-TRANSITIONS: Final[dict[State, dict[type[FromBroker], State]]] = {
-    State.OFFLINE: {},
-    State.GREETED: {Challenge: State.PROVING, Error: State.REFUSED, Bye: State.OFFLINE},
-    State.PROVING: {Welcome: State.READY, Error: State.REFUSED, Bye: State.OFFLINE},
+class Connect:
+    """This side begins a login on a new connection."""
+
+
+class Lost:
+    """The connection is gone."""
+
+
+# What can happen in each state, and where that leads. An absent cell is a breach of protocol, by whoever caused it.
+TRANSITIONS: Final[dict[State, dict[type[FromBroker | Connect | Lost], State]]] = {
+    State.OFFLINE: {Connect: State.GREETED, Lost: State.OFFLINE},
+    State.GREETED: {Challenge: State.PROVING, Error: State.REFUSED, Bye: State.OFFLINE, Lost: State.OFFLINE},
+    State.PROVING: {Welcome: State.READY, Error: State.REFUSED, Bye: State.OFFLINE, Lost: State.OFFLINE},
     State.READY: {
         Roster: State.READY,
         Bundles: State.READY,
@@ -85,8 +94,9 @@ TRANSITIONS: Final[dict[State, dict[type[FromBroker], State]]] = {
         Pong: State.READY,
         Error: State.OFFLINE,
         Bye: State.OFFLINE,
+        Lost: State.OFFLINE,
     },
-    State.REFUSED: {},
+    State.REFUSED: {Lost: State.REFUSED},
 }
 
 
@@ -108,6 +118,7 @@ class Session:
         self._sending = Sending(me, self.peers, broker_key, random)
         self._out: list[Frames] = []
         self._acks: list[tuple[bytes, bytes]] = []
+        self._order = Order()
         self._seen: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
         self._client_key = b""
         self._nonce = b""
@@ -119,9 +130,8 @@ class Session:
 
     def connect(self, client_key: bytes, now: Instant) -> None:
         """Begin a login on a new connection whose CURVE public key (32 bytes) is ``client_key``."""
-        if self.state is not State.OFFLINE:
+        if not self._advance(Connect):
             raise LocalProtocolError(what="a login was begun twice")
-        self.state = State.GREETED
         self._client_key, self._nonce = client_key, self._random(NONCE_BYTES)
         self._heard = now.mono
         self._out.clear()
@@ -140,8 +150,7 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone; what was not answered waits for the next one."""
-        if self.state is not State.REFUSED:
-            self.state = State.OFFLINE
+        self._advance(Lost)
 
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
@@ -190,10 +199,10 @@ class Session:
     def receive(self, raw: Sequence[bytes], now: Instant) -> list[Event]:
         """Take one message from the broker; raises RemoteProtocolError if it may not say that, or not now."""
         message = frames.read_from_broker(raw)
-        following = TRANSITIONS[self.state].get(type(message))
-        if following is None:
+        # A broker that is busy says so in an ERROR, but it means what a BYE means: come again later.
+        busy = isinstance(message, Error) and message.reason is Reason.BUSY
+        if not self._advance(Bye if busy else type(message)):
             raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
-        before, self.state = self.state, following
         self._heard = now.mono
         match message:
             case Challenge(nonce):
@@ -212,7 +221,7 @@ class Session:
             case Ping():
                 self._say(Pong())
             case Error(reason):
-                return self._refused(reason, before)
+                return self._refused(reason)
             case Bye():
                 return [Disconnected("the broker has closed the connection")]
             case Pong():
@@ -223,9 +232,15 @@ class Session:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
 
-    def _refused(self, reason: Reason, before: State) -> list[Event]:
-        if before is State.READY or reason is Reason.BUSY:
-            self.state = State.OFFLINE  # nothing to do with this identity: the next connection may fare better
+    def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
+        """The one place where the state changes; False for an absent cell, and then nothing has."""
+        following = TRANSITIONS[self.state].get(cue)
+        if following is not None:
+            self.state = following
+        return following is not None
+
+    def _refused(self, reason: Reason) -> list[Event]:
+        if self.state is State.OFFLINE:
             return [Disconnected(f"the broker said '{reason.value}'")]
         if reason is Reason.NAME_TAKEN:
             return [Refused(NameTaken(user=self.me.user))]
@@ -259,8 +274,14 @@ class Session:
             suite=opened.suite,
             trust=trust,
             content=opened.content,
+            place=self._place(opened),
         )
         return [*news, MessageReceived(received)]
+
+    def _place(self, opened: Opened) -> Place:
+        void = opened.content.void if isinstance(opened.content, Text) else ()
+        mine = [n for user, n in void if user == self.me.user]
+        return self._order.place(opened.sender_key.kid, opened.sid, opened.n, opened.mid, mine)
 
     def _taken_before(self, kid: bytes, mid: bytes) -> bytes | None:
         known = self._seen.get((kid, mid))

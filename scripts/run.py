@@ -1,0 +1,78 @@
+"""``make run``: the broker and the page on this machine, until Ctrl-C; ``python -m scripts.run page``: the page alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from clients.discovery import find_broker
+from core.address import BrokerAddress
+from core.errors import SecureChatError
+from core.places import default_data_dir
+from scripts.processes import (
+    BROKER_PORT,
+    UI_PORT,
+    Failed,
+    Processes,
+    Stopped,
+    broker_answers,
+    port_setting,
+    start_broker,
+    start_page,
+)
+
+CLI = ".venv/bin/securechat-cli"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start what is asked for, and wait; returns the exit code."""
+    try:
+        with Processes() as processes:
+            broker = None if "page" in arguments else find_or_start_broker(processes)
+            url = start_page(processes, port_setting("UI_PORT", UI_PORT), broker)
+            print(what_next(url, broker), flush=True)
+            processes.forever()
+    except Stopped:
+        print("\nStopped.")
+    except (Failed, SecureChatError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def find_or_start_broker(processes: Processes) -> BrokerAddress:
+    """The broker that runs on this machine already, where its port is the wanted one, or else one started now."""
+    port = port_setting("PORT", BROKER_PORT)
+    data = default_data_dir()
+    running = find_broker()
+    if running is not None and broker_answers(running):
+        if running.port == port:
+            print(f"A broker of yours runs on {running.where} already: this page uses it.", flush=True)
+            return running
+        data = data.with_name(f"{data.name}-{port}")  # the other one holds its folder
+    return start_broker(processes, port, data)
+
+
+def what_next(url: str, broker: BrokerAddress | None) -> str:
+    """What a person does next, for ``url``, the page's, and the broker started with it."""
+    cli = CLI
+    if broker is not None and find_broker() != broker:
+        cli += f" --broker {broker.url}"
+    return f"""
+SecureChat is running.
+
+  1. Open {url}, type a name, say alice, and press Connect.
+  2. In another terminal, be bob and write to alice:
+
+       {cli} --as bob send alice 'hello from the terminal'
+
+  3. Or stay and listen, and let alice write to you:
+
+       {cli} --as bob listen
+
+Press Ctrl-C here to stop it.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

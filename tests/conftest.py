@@ -1,0 +1,71 @@
+"""What all tests share: no test leaves anything running behind."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+_GRACE = 10.0  # seconds in which what a test has asked to end may end
+
+
+def running() -> dict[str, str]:
+    """What runs in this process or under it: threads, ZeroMQ contexts, child processes; each by an id, with its name.
+
+    A ZeroMQ context in use has threads that Python does not know, by which it is recognised. Where the system has no
+    /proc, only Python's threads are seen.
+    """
+    found = {f"thread {id(thread)}": f"thread {thread.name}" for thread in threading.enumerate() if thread.is_alive()}
+    for task in Path("/proc/self/task").glob("[0-9]*"):
+        try:
+            name = (task / "comm").read_text().strip()
+            children = (task / "children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if name.startswith("ZMQbg"):
+            found[f"task {task.name}"] = f"ZeroMQ context's thread {name}"
+        for child in children:
+            found[f"process {child}"] = f"child process {child} {_command(child)}"
+    return found
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip() or "(ended)"
+    except (FileNotFoundError, ProcessLookupError):
+        return "(ended)"
+
+
+def _expect_only(before: Collection[str]) -> None:
+    limit = time.monotonic() + _GRACE
+    while left := {key: name for key, name in running().items() if key not in before}:
+        if time.monotonic() > limit:
+            pytest.fail("left running: " + ", ".join(sorted(left.values())))
+        threading.Event().wait(0.02)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_the_tests() -> Iterator[None]:
+    before = running().keys()
+    yield
+    _expect_only(before)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_test(_nothing_outlives_the_tests: None) -> Iterator[None]:
+    """Set up after the wider fixtures and ended before them: what those keep running is not this test's."""
+    before = running().keys()
+    yield
+    _expect_only(before)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 at which nothing listened a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
