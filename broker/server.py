@@ -7,8 +7,6 @@ flag is read from the frame, sends bypass the Python wrapper, and nothing is pol
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import os
 import socket
 import time
@@ -22,13 +20,23 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from broker.access import Access
+from broker.binding import bind_problem, bracketed, seed_routing_ids
 from broker.descriptors import Descriptors, shut
 from broker.directory import Connection
 from broker.router import Router
 from core.clock import Instant
 from core.errors import BrokerFailed, FrameError
 from core.frames import PING, Frames
-from core.limits import CURVE_KEY_BYTES, FRAME_MAX, LOGIN_TIME_MAX, RECIPIENTS_MAX, ROSTER_TICK, ROUND_MAX, ROUTING_ID_BYTES
+from core.limits import (
+    CURVE_KEY_BYTES,
+    CURVE_OVERHEAD,
+    FRAME_MAX,
+    LOGIN_TIME_MAX,
+    RECIPIENTS_MAX,
+    ROSTER_TICK,
+    ROUND_MAX,
+    ROUTING_ID_BYTES,
+)
 
 # Plain ints: an enum's `|` costs as much as a send.
 _NB: Final = int(zmq.NOBLOCK)
@@ -43,6 +51,7 @@ _BUSY_LOOK: Final = 0.01  # how often a busy loop looks at the other sockets
 _LINGER_MS: Final = 500
 _DOOM: Final = 0.5  # time for an ERROR to reach its reader before the connection is cut
 _SWEEP: Final = 1.0
+_SPARE: Final = 2.0  # whoever is late in the middle of a login is told so before the connection is cut
 
 _WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
@@ -91,22 +100,22 @@ class Server:
             self._zap = self._context.socket(zmq.REP)
             self._zap.linger = 0
             self._zap.bind("inproc://zeromq.zap.01")
-            _seed_routing_ids()
+            seed_routing_ids()
             self._socket = self._context.socket(zmq.ROUTER)
             self._prepare(keys)
             self._monitor = self._open_monitor()
-            self._socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
+            self._socket.bind(f"tcp://{bracketed(host)}:{port or '*'}")
             endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         except zmq.ZMQError as error:
             self.close()
-            raise BrokerFailed(why=_bind_problem(host, port, error)) from error
+            raise BrokerFailed(why=bind_problem(host, port, error)) from error
         self.port: Final = int(bytes(endpoint).rstrip(b"\0").rpartition(b":")[2])
 
     def _prepare(self, keys: CurveKeys | None) -> None:
         sock = self._socket
         sock.linger = 0
         sock.router_mandatory = True
-        sock.maxmsgsize = FRAME_MAX
+        sock.maxmsgsize = FRAME_MAX + CURVE_OVERHEAD if keys else FRAME_MAX
         sock.sndhwm = sock.rcvhwm = _QUEUE
         sock.backlog = 1024
         sock.ipv6 = True
@@ -287,13 +296,14 @@ class Server:
 
     def _send_results(self) -> None:
         for connection in list(self.router.with_results):
-            try:
-                self._socket.send(connection.rid, _MORE)
-            except zmq.ZMQError as error:
-                if error.errno != _AGAIN or self.router.results_stuck(connection):
-                    self._unsent(connection, error)
-                continue
-            self._socket.send(self.router.take_results(connection), _NB)
+            while connection.results:
+                try:
+                    self._socket.send(connection.rid, _MORE)
+                except zmq.ZMQError as error:
+                    if error.errno != _AGAIN or self.router.results_stuck(connection):
+                        self._unsent(connection, error)
+                    break
+                self._socket.send(self.router.take_results(connection), _NB)
 
     def _send_outgoing(self) -> None:
         router = self.router
@@ -372,27 +382,5 @@ class Server:
             self._forget(rid)
             if descriptor is not None:
                 shut(descriptor)
-        for descriptor in self._descriptors.overdue(mono):
+        for descriptor in self._descriptors.overdue(mono - _SPARE):
             shut(descriptor)
-
-
-def _seed_routing_ids() -> None:
-    """Make the routing ids that libzmq makes up hard to guess.
-
-    They count on from libc's ``rand()``, which starts everywhere alike. libzmq aborts the process when it makes up an id
-    that a peer has chosen for itself before.
-    """
-    ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4), "big")))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _bind_problem(host: str, port: int, error: zmq.ZMQError) -> str:
-    where = f"{host}:{port}"
-    if error.errno == zmq.EADDRINUSE:
-        return f"Port {port} on {host} is already in use; stop what uses it, or choose another with --port."
-    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
-        return f"This machine has no address {host}; choose another with --host."
-    return f"Listening on {where} is not possible: {os.strerror(error.errno or 0)}."

@@ -52,6 +52,7 @@ BUNDLE_LIFE: Final = 30 * 24 * 3600
 
 # Frames. The largest is `common`: a full header, 256 digests, the ciphertext, a signature and a key.
 FRAME_MAX: Final = 128 * 1024
+CURVE_OVERHEAD: Final = 33  # what CurveZMQ adds to each frame (RFC 26): 8 of command name, 8 of nonce, 16 of tag, 1 of flags
 CONTROL_MAX: Final = 32 * 1024  # what a client may send in one control frame
 LOOKUP_MAX: Final = 64  # bundles of about 1.3 KiB, so that the answer stays under FRAME_MAX
 ACKS_MAX: Final = 512
