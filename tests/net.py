@@ -133,6 +133,7 @@ class Wire:
         self.socket.linger = 0
         self.socket.rcvhwm = rcvhwm
         self.socket.sndhwm = 0
+        self.socket.sndtimeo = int(PATIENCE * 1000)
         self.socket.rcvbuf = rcvbuf
         self.socket.reconnect_ivl = -1
         self.socket.connect(address.endpoints[0])
