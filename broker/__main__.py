@@ -88,13 +88,13 @@ def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: boo
     if found:
         log.info("Clients of this user on this machine find it by themselves; its address is %s", content.url)
     else:
-        log.info("Another broker of this user runs here, so name this one to clients: --broker %s", content.url)
+        log.info("Clients do not find it by themselves, so name it to them: --broker %s", content.url)
 
 
 def _resolve(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
         raise BrokerFailed(why=f"The host {host} is not known; give --host an address of this machine.") from error
 
 

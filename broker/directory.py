@@ -39,7 +39,7 @@ class Connection:
         self.ready = False
         self.behind = False  # could not be sent a roster change, so needs the whole roster
         self.sender = hello.user.encode("ascii")
-        self.copies: dict[bytes, Copy] = {}
+        self.copies: dict[int, Copy] = {}
         self.bytes_out = 0
         self.results: list[bytes] = []
 

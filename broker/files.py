@@ -13,7 +13,14 @@ from typing import Final
 from broker.server import CurveKeys
 from core.errors import BadAddress, BrokerFailed
 from core.limits import CURVE_KEY_BYTES
-from core.places import FILE_NAME, ConnectionFile, decode_connection_file, encode_connection_file, runtime_copy
+from core.places import (
+    FILE_NAME,
+    ConnectionFile,
+    decode_connection_file,
+    default_data_dir,
+    encode_connection_file,
+    runtime_copy,
+)
 
 KEY_NAME: Final = "broker.key"
 LOCK_NAME: Final = "broker.lock"
@@ -72,19 +79,18 @@ def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     raw = encode_connection_file(content)
     copy = runtime_copy()
     places = [folder / FILE_NAME]
-    if not _belongs_to_another(copy, content.pid):
+    if copy.parent.parent.is_dir() and not _belongs_to_another(copy, content.pid):
         places.append(copy)
     written = []
     try:
         for place in places:
             try:
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write(place, raw)
                 written.append(place)
-            except OSError as error:
+            except BrokerFailed:
                 if place != copy:
-                    raise BrokerFailed(why=f"The file {place} cannot be written: {error.strerror}.") from error
-        yield copy in written
+                    raise
+        yield copy in written or folder == default_data_dir()
     finally:
         for place in written:
             with contextlib.suppress(OSError):
@@ -105,6 +111,7 @@ def _write(path: Path, raw: bytes) -> None:
     """Write a file of mode 0600 whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)

@@ -45,6 +45,7 @@ from core.frames import (
 )
 from core.limits import (
     COPY_ID_BYTES,
+    HASH_BYTES,
     LOGIN_TIME_MAX,
     MID_BYTES,
     NONCE_BYTES,
@@ -60,10 +61,10 @@ from core.names import is_name
 from core.rsa import VerifyKey
 
 _HEAD: Final = 1 + MID_BYTES
-_copy_id: Final = struct.Struct(">Q").pack
-_delivered: Final = struct.Struct(">16sHB").pack
+_deliver_head: Final = struct.Struct(f">cQ{MID_BYTES}s").pack
+_acks: Final = struct.Struct(f">Q{HASH_BYTES}s").iter_unpack
+_delivered: Final = struct.Struct(f">{MID_BYTES}sHB{HASH_BYTES}s").pack
 _NO_PROOF: Final = frames.NO_PROOF
-_TAKEN: Final = int(Status.TAKEN)
 _DELIVERED: Final = int(Status.DELIVERED)
 # A client that does not read its results is not worth keeping: this many entries are about 1.6 MB.
 _RESULTS_HELD_MAX: Final = 32 * RESULTS_MAX
@@ -93,15 +94,26 @@ class Router:
 
         None if there is nothing to do: the sender's result is noted. Raises FrameError for a head that is none.
         """
-        mid = head[1:_HEAD]
         to = head[_HEAD:]
         targets = self._receivers(to)
         if targets is None:  # a name that is found has a valid form, so only a miss needs the check
             if not is_name(to.decode("ascii", "replace")):
                 raise FrameError(what="a name that is none")
-            self._result(sender, mid, 0, Status.ABSENT)
+            self._result(sender, head[1:_HEAD], 0, Status.ABSENT)
             return None
-        return self._copy(sender, mid, 0, size, targets)
+        mid = head[1:_HEAD]
+        if len(targets) > 1:
+            return self._copy(sender, mid, 0, size, targets)
+        (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in half the time
+        copies = target.copies
+        bytes_out = target.bytes_out + size
+        if len(copies) >= WINDOW_COPIES or bytes_out > WINDOW_BYTES:
+            self._result(sender, mid, 0, Status.FULL)
+            return None
+        target.bytes_out = bytes_out
+        number = self._next_copy()
+        copies[number] = (sender, mid, 0, size, targets)
+        return targets, _deliver_head(b"D", number, mid) + sender.sender
 
     def _copy(self, sender: Connection, mid: bytes, place: int, size: int, targets: tuple[Connection, ...]) -> Delivery | None:
         for target in targets:
@@ -113,52 +125,57 @@ class Router:
         if not targets:
             self._result(sender, mid, place, Status.FULL)
             return None
-        copy_id = _copy_id(self._next_copy())
+        number = self._next_copy()
         copy = (sender, mid, place, size, targets)
         for target in targets:
-            target.copies[copy_id] = copy
+            target.copies[number] = copy
             target.bytes_out += size
-        return targets, b"D" + copy_id + mid + sender.sender
+        return targets, _deliver_head(b"D", number, mid) + sender.sender
 
     def acked(self, connection: Connection, head: bytes) -> None:
         """Take an ACK; copies that were never given to this connection are ignored. Raises FrameError."""
-        end = len(head)
-        if end % ACK_SIZE != 1 or end == 1:
+        if len(head) % ACK_SIZE != 1 or len(head) == 1:
             raise FrameError(what="acknowledgements of a wrong size")
         take = connection.copies.pop
-        for at in range(1, end, ACK_SIZE):
-            middle = at + COPY_ID_BYTES
-            copy_id = head[at:middle]
-            copy = take(copy_id, None)
+        freed = 0
+        last: Connection | None = None
+        for number, proof in _acks(head[1:]):
+            copy = take(number, None)
             if copy is None:
                 continue
             sender, mid, place, size, targets = copy
-            connection.bytes_out -= size
+            freed += size
             if len(targets) > 1:
-                for other in targets:
-                    if other.copies.pop(copy_id, None) is not None:
-                        other.bytes_out -= size
-            if not sender.ready:
-                continue  # it left before the answer came
-            proof = head[middle : at + ACK_SIZE]
+                self._forget_elsewhere(number, size, targets)
+            if sender is not last:
+                last = sender
+                note = sender.results.append
+                if sender.ready:  # if not, it left before the answer came, and nobody reads this list
+                    self.with_results.add(sender)
             if proof == _NO_PROOF:
-                sender.results.append(_delivered(mid, place, _TAKEN))
+                note(result_item(mid, place, Status.TAKEN))
             else:
-                sender.results.append(_delivered(mid, place, _DELIVERED) + proof)
-            self.with_results.add(sender)
+                note(_delivered(mid, place, _DELIVERED, proof))
+        connection.bytes_out -= freed
+
+    @staticmethod
+    def _forget_elsewhere(number: int, size: int, targets: tuple[Connection, ...]) -> None:
+        for other in targets:
+            if other.copies.pop(number, None) is not None:
+                other.bytes_out -= size
 
     def undeliverable(self, connection: Connection, head: bytes) -> None:
         """A copy (named by its DELIVER head) did not fit into this connection's queue."""
-        self._drop_copy(connection, head[1 : 1 + COPY_ID_BYTES], Status.FULL)
+        self._drop_copy(connection, int.from_bytes(head[1 : 1 + COPY_ID_BYTES], "big"), Status.FULL)
 
-    def _drop_copy(self, connection: Connection, copy_id: bytes, status: Status) -> None:
-        copy = connection.copies.pop(copy_id, None)
+    def _drop_copy(self, connection: Connection, number: int, status: Status) -> None:
+        copy = connection.copies.pop(number, None)
         if copy is None:
             return
         sender, mid, place, size, targets = copy
         connection.bytes_out -= size
         # Another connection of the same user may still take it.
-        if not any(copy_id in other.copies for other in targets):
+        if not any(number in other.copies for other in targets):
             self._result(sender, mid, place, status)
 
     def _result(self, sender: Connection, mid: bytes, place: int, status: Status) -> None:
@@ -286,8 +303,8 @@ class Router:
             return
         connection.ready = False
         self.directory.leave(connection)
-        for copy_id in list(connection.copies):
-            self._drop_copy(connection, copy_id, Status.GONE)
+        for number in list(connection.copies):
+            self._drop_copy(connection, number, Status.GONE)
 
     def drop(self, connection: Connection) -> None:
         """End a connection from this side."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -95,6 +96,8 @@ class Server:
         self._descriptors: Final = Descriptors()
         self._ended: set[bytes] = set()  # connections that have ended; what they sent before may still be unread
         self._dying: dict[bytes, float] = {}
+        # What single messages of this round leave for each connection: DELIVER head and `common`.
+        self._mail: defaultdict[Connection, list[tuple[bytes, zmq.Frame]]] = defaultdict(list)
         try:
             # ZAP must be there before the ROUTER is bound, or the first to connect would not be asked.
             self._zap = self._context.socket(zmq.REP)
@@ -173,6 +176,7 @@ class Server:
             dry = self._round(now)
             if dry and self._ended:
                 self._let_go()
+            self._deliver()
             if router.with_results:
                 self._send_results()
             self._send_outgoing()
@@ -198,9 +202,9 @@ class Server:
     def _round(self, now: Instant) -> bool:
         """Handle up to 256 messages; returns whether the input ran dry."""
         recv = self._socket.recv
-        send = super(zmq.Socket, self._socket).send  # the wrapper costs a fifth of a message
         connection_of = self.router.connections.get
         mail, acked = self.router.mail, self.router.acked
+        waiting = self._mail
         mono = now.mono
         rid = b""
         try:
@@ -222,26 +226,36 @@ class Server:
                         continue
                     targets, deliver = delivery
                     for target in targets:
-                        try:
-                            send(target.rid, _MORE)
-                        except zmq.ZMQError as error:
-                            self._unsent(target, error, deliver)
-                            continue
-                        send(deliver, _MORE)
-                        send(common, _NB)
+                        waiting[target].append((deliver, common))
                 elif head[:1] == b"A":
                     connection.seen = mono
                     acked(connection, head)
                 else:
                     self._receive(rid, frame, [], now)
-        except zmq.Again:  # only ever "no more input": sending catches its own
+        except zmq.Again:  # only ever "no more input": whatever sends catches its own
             return True
         except FrameError:  # from the two calls that read a head themselves; its message was read to the end
             self.router.malformed(rid)
         return False
 
+    def _deliver(self) -> None:
+        """Send what is in ``_mail``, one connection after the other: libzmq's thread is then woken for many at once."""
+        send = super(zmq.Socket, self._socket).send  # the wrapper costs a fifth of a message
+        for target, mail in self._mail.items():
+            rid = target.rid
+            for deliver, common in mail:
+                try:
+                    send(rid, _MORE)
+                except zmq.ZMQError as error:
+                    self._unsent(target, error, deliver)
+                    continue
+                send(deliver, _MORE)
+                send(common, _NB)
+        self._mail.clear()
+
     def _receive(self, rid: bytes, frame: zmq.Frame, more: list[zmq.Frame], now: Instant) -> None:
         """Everything but single messages and acknowledgements: read the rest, whatever its length, and route it."""
+        self._deliver()  # what came before goes out before
         raw: Frames = [frame.bytes, *(one.bytes for one in more)]
         last = more[-1] if more else frame
         while last.more:

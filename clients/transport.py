@@ -177,6 +177,7 @@ class Transport:
             raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=os.strerror(error.errno or 0))) from error
         finally:
             sock.disable_monitor()
+            monitor.close(linger=0)
             sock.close(linger=_LINGER_MS if self._stopping.is_set() else 0)
 
     def _converse(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-from core.limits import PAD_SMALLEST, PAD_STEP
+from core.limits import PAD_SMALLEST, PAD_STEP, VOID_MAX
 
 
 class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     """A text message. ``void`` lists (recipient, n) numbers that the sender used and gave up: no gap, nothing to wait for."""
 
     text: str
-    void: tuple[tuple[str, int], ...] = ()
+    # Bounded, for whoever reads it does work for each number.
+    void: Annotated[tuple[tuple[str, int], ...], Meta(max_length=VOID_MAX)] = ()
 
 
 class _AnyType(msgspec.Struct, frozen=True):

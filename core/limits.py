@@ -58,6 +58,7 @@ LOOKUP_MAX: Final = 64  # bundles of about 1.3 KiB, so that the answer stays und
 ACKS_MAX: Final = 512
 RESULTS_MAX: Final = 1024
 ROSTER_CHUNK: Final = 1024  # entries of about 80 bytes in one roster frame
+ROSTER_MAX: Final = 64 * 1024  # what a client keeps; far more than a broker has file descriptors for
 
 # Connections.
 HEARTBEAT: Final = 5.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.bundle import Bundle, SignedBundle, read_bundle
-from core.errors import BadBundle
+from core.errors import BadBundle, RemoteProtocolError
 from core.events import Event, PeerKeyChanged, RosterChanged, Trust
 from core.frames import Entry, Roster
+from core.limits import ROSTER_MAX
 
 
 class Peers:
@@ -26,26 +27,34 @@ class Peers:
         self._known = False
 
     def roster(self, change: Roster) -> list[Event]:
-        """Apply one ROSTER frame. A full one that comes in parts takes effect with its last part."""
-        if change.full or self._arriving is not None:
-            if change.full:
-                self._arriving = {}
-            arriving = self._arriving if self._arriving is not None else {}
-            arriving.update((entry.user, entry) for entry in change.joined)
+        """Apply one ROSTER frame; raises RemoteProtocolError for a roster without end.
+
+        A full one that comes in parts takes effect with its last part, and is told even if it changes nothing: somebody
+        may have asked for it.
+        """
+        if change.full:
+            self._arriving = {}
+        if self._arriving is not None:
+            self._arriving.update((entry.user, entry) for entry in change.joined)
+            if len(self._arriving) > ROSTER_MAX:
+                raise RemoteProtocolError(what="a roster over the limit")
             if change.more:
                 return []
-            self._arriving = None
-            now = arriving
-        else:
-            now = {user: entry for user, entry in self.present.items() if user not in change.left}
-            now.update((entry.user, entry) for entry in change.joined)
-        before, self.present = self.present, now
-        joined = tuple(entry for user, entry in now.items() if before.get(user) != entry)
-        left = tuple(entry for user, entry in before.items() if user not in now)
-        for entry in (*joined, *left):
-            self._bundles.pop(entry.user, None)
-        initial, self._known = not self._known, True
-        return [RosterChanged(joined, left, initial)] if joined or left or initial else []
+            before, self.present, self._arriving = self.present, self._arriving, None
+            joined = tuple(entry for user, entry in self.present.items() if before.get(user) != entry)
+            left = tuple(entry for user, entry in before.items() if user not in self.present)
+            initial, self._known = not self._known, True
+            self.forget_bundles(entry.user for entry in (*joined, *left))
+            return [RosterChanged(joined, left, initial)]
+        now = dict(self.present)  # a copy, for others may be reading the one that was
+        left = tuple(entry for user in change.left if (entry := now.pop(user, None)))
+        joined = tuple(entry for entry in change.joined if now.get(entry.user) != entry)
+        now.update((entry.user, entry) for entry in joined)
+        if len(now) > ROSTER_MAX:
+            raise RemoteProtocolError(what="a roster over the limit")
+        self.present = now
+        self.forget_bundles(entry.user for entry in (*joined, *left))
+        return [RosterChanged(joined, left, initial=False)] if joined or left else []
 
     def trust_of(self, user: str, kid: bytes) -> Trust:
         """How ``kid`` stands under this name, without changing anything."""

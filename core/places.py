@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -44,8 +45,16 @@ def default_data_dir() -> Path:
 
 
 def runtime_copy() -> Path:
-    """The copy of the connection file that local clients look at first."""
-    return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+    """The copy of the connection file that local clients look at first.
+
+    Some systems have no runtime folder for a user; then what this names has no folder to be in, and there is no copy.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it makes do with a substitute, which is then not there
+        try:
+            return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+        except OSError:  # somebody else has taken the substitute's name
+            return default_data_dir() / "runtime" / APP / FILE_NAME
 
 
 def encode_connection_file(content: ConnectionFile) -> bytes:
@@ -59,6 +68,6 @@ def decode_connection_file(raw: bytes) -> ConnectionFile:
         content = msgspec.json.decode(raw, type=ConnectionFile)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise BadAddress(why="the connection file does not parse") from error
-    if content.v != 1 or content.pid < 1:
+    if content.v != 1 or not 1 <= content.pid < 2**31:
         raise BadAddress(why="the connection file is of another version")
     return content

@@ -70,8 +70,12 @@ class _PublicKey:
             raise KeyRefused(why="it cannot be read") from error
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size != RSA_BITS:
             raise KeyRefused(why="it is not an RSA-2048 public key")
-        if key.public_numbers().e != RSA_EXPONENT:
+        numbers = key.public_numbers()
+        if numbers.e != RSA_EXPONENT:
             raise KeyRefused(why="its exponent is not 65537")
+        # Nothing can be encrypted under an even modulus: sealing would fail in the hands of whoever writes to its owner.
+        if numbers.n % 2 == 0:
+            raise KeyRefused(why="its modulus is even")
         # Two encodings of one key would be two kids for one key.
         if _to_spki(key) != spki:
             raise KeyRefused(why="its encoding is not canonical")

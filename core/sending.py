@@ -11,7 +11,7 @@ from core.bundle import Bundle, Suite
 from core.clock import Instant
 from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
-from core.errors import BadBundle
+from core.errors import BadBundle, LocalProtocolError
 from core.events import Event, Outcome, Receipt
 from core.frames import Bundles, Frames, Lookup, Result, Status
 from core.identity import Identity
@@ -50,7 +50,8 @@ class Sending:
     """The way out. It asks for the bundles it lacks, seals when it has them, and keeps what was not answered.
 
     After a reconnect everything unanswered goes out again under the same mid and counters, sealed anew where a
-    recipient's key is another one by now; recipients drop what they already have.
+    recipient's encryption key is another one by now; recipients drop what they already have. It is never sealed anew
+    for another identity key: whoever holds that is not whom it was written to, and the broker could make it so.
     """
 
     def __init__(self, me: Identity, peers: Peers, broker_key: bytes, random: Callable[[int], bytes]) -> None:
@@ -60,13 +61,17 @@ class Sending:
         self._random = random
         self._queue: list[_Outgoing] = []
         self._sent: dict[bytes, _Outgoing] = {}
+        self._mids: set[bytes] = set()  # of all that is queued or sent
         self._asked: set[str] = set()
         # Numbers belong to an identity key, not to a name: whoever holds the name next starts from 1.
         self._counters: dict[tuple[str, bytes], int] = {}
-        self._given_up: dict[str, list[int]] = {}
+        self._given_up: dict[tuple[str, bytes], list[int]] = {}
 
     def add(self, id_: bytes, mid: bytes, content: Text, suite: Suite, to: Sequence[str], *, everyone: bool) -> None:
-        """Queue one envelope for ``to``."""
+        """Queue one envelope for ``to``. Raises LocalProtocolError for a ``mid`` that is still on its way."""
+        if mid in self._mids:
+            raise LocalProtocolError(what="a message's id was used twice")
+        self._mids.add(mid)
         self._queue.append(_Outgoing(id_, mid, content, suite, everyone, set(to)))
 
     def reconnected(self) -> None:
@@ -87,9 +92,15 @@ class Sending:
             missing.update(dict.fromkeys(lacking))
             if lacking:
                 held.append(item)
-            elif item.waiting:
+                continue
+            for user in self._others_by_now(item, now):
+                item.waiting.discard(user)
+                events.append(Receipt(item.id, user, Outcome.GONE))
+            if item.waiting:
                 out.append(self._dispatch(item, now))
                 events.extend(Receipt(item.id, user, Outcome.SENT) for user in sorted(item.waiting))
+            else:
+                self._mids.discard(item.mid)
         self._queue = held
         ask = [user for user in missing if user not in self._asked]
         self._asked.update(ask)
@@ -138,7 +149,16 @@ class Sending:
             item.waiting.discard(user)
             if not item.waiting:
                 del self._sent[result.mid]
+                self._mids.discard(result.mid)
         return [Receipt(item.id, user, outcome)]
+
+    def _others_by_now(self, item: _Outgoing, now: Instant) -> list[str]:
+        """Recipients for whom it was sealed before, and whose identity key is another one now."""
+        return [
+            user
+            for user in sorted(item.waiting & item.bundles.keys())
+            if (bundle := self._peers.bundle(user, now.ms)) and bundle.ik.kid != item.bundles[user].ik.kid
+        ]
 
     def _dispatch(self, item: _Outgoing, now: Instant) -> Frames:
         bundles = {user: bundle for user in item.waiting if (bundle := self._peers.bundle(user, now.ms))}
@@ -155,7 +175,7 @@ class Sending:
     @staticmethod
     def _still_fits(item: _Outgoing, bundles: dict[str, Bundle]) -> bool:
         def keys(of: dict[str, Bundle]) -> dict[str, bytes]:
-            return {user: bundle.ek.kid + bundle.ik.kid for user, bundle in of.items()}
+            return {user: bundle.ek.kid for user, bundle in of.items()}
 
         return keys(item.bundles) == keys(bundles)
 
@@ -163,10 +183,8 @@ class Sending:
         for user, bundle in sorted(bundles.items()):
             kid = bundle.ik.kid
             if item.numbers.get(user, (b"", 0))[0] != kid:
-                if self._counters.setdefault((user, kid), 0) == 0:
-                    self._given_up.pop(user, None)  # what another key missed
-                self._counters[user, kid] += 1
-                item.numbers[user] = (kid, self._counters[user, kid])
+                n = self._counters[user, kid] = self._counters.get((user, kid), 0) + 1
+                item.numbers[user] = (kid, n)
         if item.everyone:
             cid = everyone_cid(self._broker_key)
         else:
@@ -187,22 +205,25 @@ class Sending:
 
     def _with_void(self, item: _Outgoing, bundles: dict[str, Bundle]) -> Text:
         """The content, with the numbers that its recipients need not wait for, as far as they fit."""
-        void = [(user, n) for user in sorted(bundles) for n in self._given_up.get(user, ())][-VOID_MAX:]
+        keys = [(user, bundle.ik.kid) for user, bundle in sorted(bundles.items())]
+        void = [(user, n) for user, kid in keys for n in self._given_up.get((user, kid), ())][-VOID_MAX:]
         content = Text(item.content.text, tuple(void))
         if not fits(content, item.suite):
-            return item.content
+            content = item.content
         item.void = content.void
         return content
 
     def _give_up(self, item: _Outgoing, user: str) -> None:
         if user in item.numbers:
-            self._given_up.setdefault(user, []).append(item.numbers[user][1])
+            kid, n = item.numbers[user]
+            self._given_up.setdefault((user, kid), []).append(n)
 
     def _told(self, item: _Outgoing, user: str) -> None:
         """This recipient has the message, so knows of the numbers it listed."""
         known = {n for name, n in item.void if name == user}
         if known:
-            self._given_up[user] = [n for n in self._given_up.get(user, ()) if n not in known]
+            key = user, item.numbers[user][0]
+            self._given_up[key] = [n for n in self._given_up.get(key, ()) if n not in known]
 
 
 def _is_one_of(proof: bytes, expected: list[bytes]) -> bool:

@@ -56,6 +56,7 @@ from core.limits import (
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
+from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Order, Place
 from core.peers import Peers
@@ -122,6 +123,7 @@ class Session:
         self._seen: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
         self._client_key = b""
         self._nonce = b""
+        self._asks_users = False
         self._heard = self._spoke = 0.0
         keys = {b64url(me.opening.public.kid): me.opening} if me.opening else {}
         self._recipient = Recipient(me.user, me.kid, keys, broker_key, self._taken_before)
@@ -155,8 +157,11 @@ class Session:
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
-        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong.
+        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, BadName,
+        and LocalProtocolError for an id that is still on its way.
         """
+        # The broker would end the connection over a name that is none, and the resent message the next one.
+        to = tuple(dict.fromkeys(check_name(user) for user in to))
         content = Text(text)
         check_length(encode_content(content), suite)
         step = RECIPIENTS_MAX if everyone else 1
@@ -166,8 +171,11 @@ class Session:
         return [*(Receipt(id_, user, Outcome.QUEUED) for user in to), *self._pump(now)]
 
     def ask_users(self) -> None:
-        """Ask for the whole roster once; it arrives as RosterChanged."""
-        self._say(Users())
+        """Ask for the whole roster once, at the latest after the login; it arrives as RosterChanged."""
+        if self.state is State.READY:
+            self._say(Users())
+        else:
+            self._asks_users = True
 
     def say_bye(self) -> None:
         """Tell the broker that this connection is closing."""
@@ -207,9 +215,8 @@ class Session:
         match message:
             case Challenge(nonce):
                 self._prove(nonce)
-            case Welcome():
-                self._sending.reconnected()
-                return [Welcomed(), *self._pump(now)]
+            case Welcome(version):
+                return self._welcomed(version, now)
             case Roster():
                 return self.peers.roster(message)
             case Bundles():
@@ -231,6 +238,15 @@ class Session:
     def _prove(self, broker_nonce: bytes) -> None:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
+
+    def _welcomed(self, version: int, now: Instant) -> list[Event]:
+        if version != PROTOCOL_VERSION:
+            raise RemoteProtocolError(what="a version that was not offered")
+        if self._asks_users:
+            self._asks_users = False
+            self._say(Users())
+        self._sending.reconnected()
+        return [Welcomed(), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""

@@ -108,13 +108,17 @@ def _has_pip() -> bool:
 
 
 def _make_venv() -> None:
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
-    if made.returncode:
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if made.returncode == 0:
+        return
+    if "ensurepip" in made.stdout:  # Debian and its kin keep it apart from Python
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise _NoVenv(
-            f"{sys.executable} cannot make a virtual environment; on Debian or Ubuntu, install what it lacks with: "
-            f"apt-get install python{version}-venv (or install uv), then try again."
+            f"{sys.executable} lacks its venv module: install it (Debian, Ubuntu: sudo apt-get install python{version}-venv), "
+            "or install uv, and try again."
         )
+    raise _NoVenv(f"{sys.executable} made no virtual environment. {made.stdout.strip()}")
 
 
 def _run(*command: str) -> None:

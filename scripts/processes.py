@@ -86,16 +86,17 @@ class Processes:
         """Wait until ``ready()``; raises Stopped, and Failed when a process ends or ``what`` takes too long."""
         limit = time.monotonic() + _START_LIMIT
         while not ready():
-            self._look()
+            self.look()
             if time.monotonic() > limit:
                 raise Failed(f"{what} did not answer within {_START_LIMIT:g} seconds.")
 
     def forever(self) -> None:
         """Wait for what ends this: raises Stopped, or Failed when a process ends."""
         while True:
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Rest for a moment; raises Stopped, or Failed when a process has ended."""
         if self._asked:
             raise Stopped
         for name, process in self._running:
@@ -129,10 +130,8 @@ def start_broker(processes: Processes, port: int, data: Path) -> BrokerAddress:
 
 def start_page(processes: Processes, port: int, broker: BrokerAddress | None) -> str:
     """Start the page at ``port`` or the next free one, wait until it answers, and return its URL."""
-    found = next((one for one in range(port, min(port + 100, 65536)) if port_is_free(one)), None)
-    if found is None:
-        raise Failed(f"Port {port} and the next ones are taken; choose another one, as in: make run UI_PORT={UI_PORT + 1000}")
-    options = ["--server.address", LOCAL, "--server.port", str(found), "--server.headless", "true"]
+    found = next_free_port(port, "UI_PORT")
+    options = ["--server.address", LOCAL, "--server.port", str(found), "--server.headless", "true", "--logger.level", "warning"]
     environ = {"SECURECHAT_BROKER": broker.url} if broker else {}
     processes.start("The page", "streamlit", "run", "clients/streamlit_app.py", *options, environ=environ)
     processes.until(lambda: _page_answers(found), "The page")
@@ -145,6 +144,14 @@ def port_setting(name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
         raise Failed(f"{name}={text} is not a port: give a number from 1 to 65535.")
     return int(text)
+
+
+def next_free_port(port: int, name: str) -> int:
+    """``port``, or the next one that is free; raises Failed, naming the setting ``name``, where there is none."""
+    for one in range(port, min(port + 100, 65536)):
+        if port_is_free(one):
+            return one
+    raise Failed(f"Port {port} and the next ones are taken; choose another one with {name}=")
 
 
 def port_is_free(port: int) -> bool:

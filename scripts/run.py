@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         with Processes() as processes:
             broker = None if "page" in arguments else find_or_start_broker(processes)
             url = start_page(processes, port_setting("UI_PORT", UI_PORT), broker)
-            print(what_next(url, broker), flush=True)
+            print(what_next(url, cli(broker)), flush=True)
             processes.forever()
     except Stopped:
         print("\nStopped.")
@@ -53,22 +53,24 @@ def find_or_start_broker(processes: Processes) -> BrokerAddress:
     return start_broker(processes, port, data)
 
 
-def what_next(url: str, broker: BrokerAddress | None) -> str:
-    """What a person does next, for ``url``, the page's, and the broker started with it."""
-    cli = CLI
-    if broker is not None and find_broker() != broker:
-        cli += f" --broker {broker.url}"
+def cli(broker: BrokerAddress | None) -> str:
+    """How to call the command line so that it uses ``broker``: it finds the one in the usual place by itself."""
+    return CLI if broker is None or find_broker() == broker else f"{CLI} --broker {broker.url}"
+
+
+def what_next(url: str, command: str) -> str:
+    """What a person does next: the page is at ``url``, and ``command`` is the command line."""
     return f"""
 SecureChat is running.
 
   1. Open {url}, type a name, say alice, and press Connect.
   2. In another terminal, be bob and write to alice:
 
-       {cli} --as bob send alice 'hello from the terminal'
+       {command} --as bob send alice 'hello from the terminal'
 
   3. Or stay and listen, and let alice write to you:
 
-       {cli} --as bob listen
+       {command} --as bob listen
 
 Press Ctrl-C here to stop it.
 """

@@ -216,11 +216,11 @@ def test_the_first_acknowledgement_of_two_connections_retires_the_copy(broker: L
 
 def test_silence_ends_a_connection(broker: LocalBroker) -> None:
     with Wire(broker.address).log_in("alice") as alice, Wire(broker.address).log_in("bob") as bob:
-        alice.say(Ping())
-        alice.expect(Pong)
+        alices = next(one for one in broker.router.connections.values() if one.user == "alice")
         broker.clock.ahead = SILENCE_MAX - 2
-        alice.say(Ping())
-        alice.expect(Pong)
+        while alices.seen < broker.clock().mono - 1:
+            alice.say(Ping())
+            alice.expect(Pong)
         broker.clock.ahead += 4
         assert isinstance(bob.expect(Bye), Bye)
         while not (change := alice.expect(Roster)).left:
@@ -323,7 +323,7 @@ def test_another_mechanism_gets_nowhere(broker: LocalBroker, mechanism: str) -> 
 
 def test_whoever_access_does_not_admit_gets_no_handshake() -> None:
     class Nobody(Access):
-        def admits(self, address: str) -> bool:
+        def admits(self, address: str) -> bool:  # noqa: ARG002
             return False
 
     with LocalBroker(access=Nobody(open_to_all=False)) as closed, Wire(closed.address) as outsider:
@@ -435,28 +435,6 @@ def test_nothing_is_kept_of_connections_that_ended(broker: LocalBroker) -> None:
     context.destroy(0)
 
 
-def test_an_id_that_zeromq_is_about_to_make_up_does_not_bring_the_broker_down(broker: LocalBroker) -> None:
-    """libzmq aborts the process where an id it makes up is taken, and what it begins with was the same in each process."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    guesses = [b"\0" + (0xE43C9869 + ahead).to_bytes(4, "big") for ahead in range(64)]
-    squatters = [Wire(broker.address, context=context, routing_id=guess) for guess in guesses]
-    for one in squatters:
-        one.send([b"x"])
-        one.expect(Error)
-    for _ in range(8):
-        made_up = context.socket(zmq.DEALER)
-        made_up.linger = 0
-        made_up.curve_publickey, made_up.curve_secretkey = zmq.curve_keypair()
-        made_up.curve_serverkey = z85.encode(broker.address.key)
-        made_up.connect(broker.address.endpoints[0])
-        made_up.send(b"x")
-        assert made_up.poll(10_000)
-        made_up.close()
-    for one in squatters:
-        one.close()
-    context.destroy(0)
-
-
 def test_closing_does_not_wait_for_events_that_nobody_read() -> None:
     broker = LocalBroker()
     for _ in range(2500):
@@ -472,9 +450,9 @@ def test_a_server_that_never_ran_can_be_closed_twice() -> None:
 
 
 def test_a_port_in_use_is_said_in_one_sentence(broker: LocalBroker) -> None:
-    with pytest.raises(BrokerFailed, match=f"Port {broker.address.port} on 127.0.0.1 is already in use"):
+    with pytest.raises(BrokerFailed, match=rf"Port {broker.address.port} on 127\.0\.0\.1 is already in use"):
         LocalBroker(port=broker.address.port)
-    with pytest.raises(BrokerFailed, match="This machine has no address 192.0.2.1"):
+    with pytest.raises(BrokerFailed, match=r"This machine has no address 192\.0\.2\.1"):
         Server("192.0.2.1", 0, keys=curve_keys(), access=Access(open_to_all=False))
 
 

@@ -1,0 +1,191 @@
+"""The page of a chat. Log and roster are drawn in a fragment that refreshes itself; the composers stay outside of it.
+
+Only the fragment reruns every two seconds, so whoever is writing keeps text and focus. Each conversation has a composer
+of its own, of which one is visible: drafts stay in the browser, and a text goes to whom its own composer names.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import date
+from typing import Final
+
+import streamlit as st
+from streamlit_autorefresh import st_autorefresh
+
+from clients import page_connect
+from clients.chat import ConnectionState, ConnectionStatus
+from clients.page_log import SUITE_NAMES, failed, first_shown, log_blocks, plain
+from clients.page_people import draw_head, draw_people
+from clients.page_signals import signal
+from clients.page_state import SHOWN_FIRST, Chat, end_chat
+from clients.timeline import Line, LineKind
+from clients.view import lasting
+from core.bundle import Suite
+from core.errors import LoginRefused, NobodyHere, SecureChatError
+from core.names import EVERYONE
+
+_BACK_SHOWN: Final = 8.0  # seconds for which the page says that the connection is back
+_SUITES: Final = {
+    Suite.HYBRID: "AES-256-GCM, with a key of its own for each message, wrapped with RSA. Up to 64 KiB.",
+    Suite.CHUNKED: "RSA-OAEP alone, in blocks of 190 bytes. Up to 8 KiB.",
+}
+
+
+def show(chat: Chat) -> None:
+    """Draw the whole page once."""
+    ended = has_ended(chat.client.status)
+    with st.sidebar:
+        people = st.container(key="people", gap="xsmall")
+        st.radio(
+            "Encryption of what you send",
+            list(_SUITES),
+            key="suite",
+            format_func=SUITE_NAMES.__getitem__,
+            captions=list(_SUITES.values()),
+        )
+        st.button("Leave", key="leave", width="stretch", on_click=_leave, args=(chat,), help="This guest's keys are deleted.")
+    head = st.container(key="head")
+    if ended:
+        page_connect.show_again(chat)
+    _live(chat, people, head, ended=ended)
+    _composers(chat)
+
+
+def has_ended(status: ConnectionStatus) -> bool:
+    """Whether this client will never be online again."""
+    return status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED) or isinstance(status.error, LoginRefused)
+
+
+@st.fragment
+def _live(
+    chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
+) -> None:
+    st_autorefresh(interval=page_connect.REFRESH_MS, key="refresh")
+    if has_ended(chat.client.status) and not ended:
+        st.rerun()
+    chat.take_stock()
+    with people:
+        chosen = draw_people(chat)
+    if chosen:
+        chat.open(chosen)
+        st.rerun()
+    with head:
+        draw_head(chat)
+    lines = chat.client.timeline(chat.current)
+    _log(chat, lines)
+    _connection(chat)
+    _resend(chat, lines)
+    signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
+
+
+def _log(chat: Chat, lines: tuple[Line, ...]) -> None:
+    shown = chat.shown.get(chat.current, SHOWN_FIRST)
+    version = (chat.current, chat.client.user, lines[-1].key if lines else "", chat.client.version, shown, date.today())  # noqa: DTZ011
+    if chat.drawn[0] != version:
+        chat.drawn = (version, log_blocks(lines, shown))
+    if not any(line.kind is LineKind.MESSAGE for line in lines):
+        _empty(chat)
+    with st.container(key="log", gap=None):
+        if older := first_shown(len(lines), shown):
+            st.button(f"Load older ({older})", key="older", type="tertiary", width="stretch", on_click=chat.show_more)
+        for block in chat.drawn[1]:
+            st.html(block)
+        if chat.note and chat.current == EVERYONE:
+            st.html(f'<div class="sc-system">{plain(chat.note)}</div>')
+
+
+def _empty(chat: Chat) -> None:
+    me, peer = chat.client.user, chat.current
+    here = {other.user for other in chat.client.users()}
+    guest = next(name for name in ("carol", "dave", "erin", "frank") if name != me and name not in here)
+    if peer == EVERYONE:
+        title, how = "Nothing has been said yet.", "Write to everyone who is here, or have a terminal write to you:"
+    elif peer in here:
+        st.html(f'<div class="sc-empty"><b>Nothing has been said yet.</b>What you write, only {plain(peer)} can read.</div>')
+        return
+    else:
+        title, how, guest = f"{peer} is not here.", f"Whoever takes the name {peer} can write to you from a terminal:", peer
+    st.html(f'<div class="sc-empty"><b>{plain(title)}</b>{plain(how)}</div>')
+    broker = "" if chat.broker_is_local else f" --broker {chat.client.broker.url}"
+    st.code(f"securechat-cli --as {guest}{broker} send {me} 'hello from a terminal'", language=None, wrap_lines=True)
+
+
+def _connection(chat: Chat) -> None:
+    status, now = chat.client.status, time.time()
+    waiting = len(chat.waiting())
+    keep = f" {_count(waiting)} here and will be sent then." if waiting else " You can write meanwhile: messages wait here."
+    match status.state:
+        case ConnectionState.CONNECTING:
+            doing = "Connecting to" if chat.client.kid else "Making an RSA key pair, then connecting to"
+            _panel("", f"{doing} {chat.client.broker.where} …", keep)
+        case ConnectionState.OFFLINE if not has_ended(status):
+            gone = max(0.0, now - status.since)
+            why = f"Not connected for {lasting(gone)}." if gone >= 1 else "Not connected."
+            hint = f" {status.error.advice}" if status.error and status.error.advice else ""
+            _panel("sc-bad", why, f" {status.why} It is tried again and again.{hint}{keep}")
+            st.button("Try again now", key="retry", type="tertiary", on_click=chat.client.retry_now)
+            chat.offline_since = status.since
+        case ConnectionState.ONLINE:
+            if chat.offline_since is not None:
+                chat.back, chat.offline_since = (now, status.since - chat.offline_since), None
+            if chat.back and now - chat.back[0] < _BACK_SHOWN:
+                _panel("sc-good", "Connected again", f" after {lasting(chat.back[1])}.")
+        case _:
+            pass
+
+
+def _count(waiting: int) -> str:
+    return "1 message waits" if waiting == 1 else f"{waiting} messages wait"
+
+
+def _panel(kind: str, title: str, text: str) -> None:
+    st.html(f'<div class="sc-panel {kind}" role="status"><b>{plain(title)}</b>{plain(text)}</div>')
+
+
+def _resend(chat: Chat, lines: tuple[Line, ...]) -> None:
+    last = next((line for line in reversed(lines) if line.mine), None)
+    if last is None or last.key in chat.resent:
+        return
+    here = {peer.user for peer in chat.client.users()}
+    again = [user for user in failed(last) if user in here]
+    if again:
+        st.button(f"Send again to {', '.join(again)}", key="again", icon="↻", on_click=_send_again, args=(chat, last, again))
+
+
+def _send_again(chat: Chat, line: Line, to: list[str]) -> None:
+    chat.resent.add(line.key)
+    chat.client.send(line.text, to, suite=line.suite or Suite.HYBRID)
+
+
+def _composer_key(chat: Chat, conversation: str) -> str:
+    return f"write-{chat.opened.index(conversation)}"
+
+
+def _composers(chat: Chat) -> None:
+    if refusal := chat.refusals.get(chat.current):
+        _panel("sc-bad", refusal[0], f" {refusal[1]}")
+    visible = _composer_key(chat, chat.current)
+    st.html(f'<style>[class*="st-key-write-"]:not(.st-key-{visible}) {{ display: none; }}</style>')
+    for conversation in chat.opened:
+        key = _composer_key(chat, conversation)
+        st.chat_input(f"Message {conversation}", key=key, on_submit=_submit, args=(chat, conversation, key))
+
+
+def _submit(chat: Chat, conversation: str, key: str) -> None:
+    text: str = st.session_state[key]
+    try:
+        chat.client.send(text, conversation, suite=st.session_state["suite"])
+    except SecureChatError as error:
+        if isinstance(error, NobodyHere) and chat.client.status.state is not ConnectionState.ONLINE:
+            chat.refusals[conversation] = ("Not sent:", "who is here is known once the connection stands.")
+        else:
+            chat.refusals[conversation] = (str(error), error.advice)
+        st.session_state[key] = text  # back into the composer
+    else:
+        chat.refusals.pop(conversation, None)
+
+
+def _leave(chat: Chat) -> None:
+    page_connect.prefill(chat.client.user, chat.client.broker)
+    end_chat()

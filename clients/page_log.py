@@ -1,0 +1,109 @@
+"""A conversation as HTML. Every piece of text from outside goes through ``plain``: it is shown, never interpreted."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from clients.timeline import Line, LineKind
+from clients.view import clean, clock, day, outcome_word, tick
+from core.bundle import Suite
+from core.events import Outcome, Trust
+
+# Lines are drawn in blocks at fixed places, so that a new line changes one block's HTML and the browser keeps the rest.
+BLOCK: Final = 10
+_FOLD_CHARS: Final = 1500
+_FOLD_LINES: Final = 25
+_SAME_BREATH: Final = 300.0  # seconds within which a sender's name is not repeated
+
+SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
+
+
+def plain(text: str) -> str:
+    """Text as HTML that shows exactly this text."""
+    return html.escape(clean(text))
+
+
+def log_blocks(lines: Sequence[Line], shown: int) -> list[str]:
+    """The last ``shown`` lines, and up to nine more, as blocks of HTML."""
+    first = first_shown(len(lines), shown)
+    return ["".join(_block(lines, at, first)) for at in range(first, len(lines), BLOCK)]
+
+
+def first_shown(total: int, shown: int) -> int:
+    """Where drawing begins: at the start of a block."""
+    return max(0, total - shown) // BLOCK * BLOCK
+
+
+def _block(lines: Sequence[Line], start: int, first: int) -> Iterator[str]:
+    for at in range(start, min(start + BLOCK, len(lines))):
+        line = lines[at]
+        before = lines[at - 1] if at > first else None
+        if before is None or day(before.when) != day(line.when):
+            yield f'<div class="sc-day"><span>{plain(day(line.when))}</span></div>'
+            before = None
+        yield _line(line, before)
+
+
+def _line(line: Line, before: Line | None) -> str:
+    if line.kind is LineKind.MESSAGE:
+        return _message(line, before)
+    kind = "sc-refused" if line.kind is LineKind.REFUSED else "sc-system"
+    who = f"From {plain(line.sender)}: " if line.kind is LineKind.REFUSED else ""
+    return f'<div class="{kind}">{who}{plain(line.text)} <time>{clock(line.when)}</time></div>'
+
+
+def _message(line: Line, before: Line | None) -> str:
+    follows = (
+        before is not None
+        and before.kind is LineKind.MESSAGE
+        and before.sender == line.sender
+        and abs(line.when - before.when) < _SAME_BREATH
+        and line.trust is not Trust.CHANGED
+    )
+    side = "sc-mine" if line.mine else "sc-theirs"
+    who = ""
+    if not line.mine and not follows:
+        changed = ' <span class="sc-warn">⚠ another key than before</span>' if line.trust is Trust.CHANGED else ""
+        who = f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
+    near = " sc-follows" if follows else ""
+    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}</div>{_meta(line)}</div>'
+
+
+def _body(text: str) -> str:
+    if len(text) <= _FOLD_CHARS and text.count("\n") < _FOLD_LINES:
+        return f'<div class="sc-text">{plain(text)}</div>'
+    head = "\n".join(text[:_FOLD_CHARS].split("\n")[: _FOLD_LINES - 1])
+    rest = text[len(head) :]
+    size = f"{len(text):,} characters, {text.count(chr(10)) + 1:,} lines"
+    return (
+        f'<div class="sc-text">{plain(head)}</div>'
+        f'<details class="sc-fold"><summary>Show all ({size})</summary>'
+        f'<div class="sc-text">{plain(rest)}</div></details>'
+    )
+
+
+def _meta(line: Line) -> str:
+    parts = [f"<time>{clock(line.when)}</time>"]
+    if line.suite is not None:
+        parts.append(f'<span class="sc-suite">{SUITE_NAMES[line.suite]}</span>')
+    if line.outcomes:
+        each = "\n".join(f"{user}: {outcome_word(outcome)}" for user, outcome in sorted(line.outcomes.items()))
+        parts.append(f'<span class="sc-tick sc-{mood(line)}" title="{plain(each)}">{plain(tick(line.outcomes))}</span>')
+    return f'<div class="sc-meta">{" · ".join(parts)}</div>'
+
+
+def mood(line: Line) -> str:
+    """How one's own message fares: ``bad``, ``waiting``, ``fine`` or ``done``, for its colour."""
+    outcomes = set(line.outcomes.values())
+    if failed(line):
+        return "bad"
+    if outcomes & {Outcome.QUEUED, Outcome.SENT}:
+        return "waiting"
+    return "done" if outcomes == {Outcome.DELIVERED} else "fine"
+
+
+def failed(line: Line) -> tuple[str, ...]:
+    """The recipients whom one's own message did not and will not reach."""
+    return tuple(user for user, outcome in sorted(line.outcomes.items()) if outcome.final and not outcome.safe)

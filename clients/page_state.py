@@ -1,0 +1,183 @@
+"""What one browser session holds: its chat, and the lease that ends it when the tab is closed."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import streamlit as st
+
+from clients.chat import ChatClient
+from clients.timeline import Line, LineKind
+from core.events import Outcome
+from core.names import EVERYONE
+
+SHOWN_FIRST: Final = 50
+# A tab that lost its connection to this server comes back within seconds, with its session state; one that was closed
+# does not. Streamlit releases the session's cache at once in both cases.
+GRACE: Final = 10.0
+_CHAT: Final = "chat"
+
+
+@dataclass
+class Chat:
+    """One guest in one browser session, and what is on the screen."""
+
+    client: ChatClient
+    broker_is_local: bool = True
+    note: str = ""
+    current: str = EVERYONE
+    opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
+    shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
+    drawn: tuple[object, list[str]] = (None, [])  # the log's HTML, and what it was made from
+    refusals: dict[str, tuple[str, str]] = field(default_factory=dict)  # conversation -> why a text was not sent, advice
+    resent: set[str] = field(default_factory=set)
+    unread: dict[str, int] = field(default_factory=dict)
+    received: int = 0  # messages that ever came in
+    offline_since: float | None = None
+    back: tuple[float, float] | None = None  # when the connection came back, and for how long it was gone
+    _read: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that was on the screen
+    _counted: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that ``received`` counts
+    _stock: tuple[object, ...] = ()
+
+    def open(self, conversation: str) -> None:
+        """Put a conversation on the screen."""
+        self.current = conversation
+        if conversation not in self.opened:
+            self.opened.append(conversation)
+
+    def show_more(self) -> None:
+        """Draw fifty more lines of the conversation on the screen."""
+        self.shown[self.current] = self.shown.get(self.current, SHOWN_FIRST) + SHOWN_FIRST
+
+    def take_stock(self) -> None:
+        """Bring ``unread`` and ``received`` up to date, the conversation on the screen being read."""
+        stock = (self.client.version, self.current)
+        if stock == self._stock:
+            return
+        self._stock = stock
+        self.unread = {}
+        for conversation in self.client.conversations():
+            lines = self.client.timeline(conversation)
+            if not lines:
+                continue
+            self.received += count_unread(lines, self._counted.get(conversation))
+            self._counted[conversation] = lines[-1].key
+            if conversation == self.current:
+                self._read[conversation] = lines[-1].key
+            elif count := count_unread(lines, self._read.get(conversation)):
+                self.unread[conversation] = count
+
+    def waiting(self) -> list[tuple[Line, list[str]]]:
+        """The messages of one's own that the broker has not answered for, and for which recipients."""
+        return [
+            (line, users)
+            for conversation in self.client.conversations()
+            for line in self.client.timeline(conversation)
+            if (users := [user for user, outcome in line.outcomes.items() if outcome in (Outcome.QUEUED, Outcome.SENT)])
+        ]
+
+
+def count_unread(lines: Sequence[Line], last_read: str | None) -> int:
+    """Messages of others, and refused ones, after the line with the key ``last_read``."""
+    count = 0
+    for line in reversed(lines):
+        if line.key == last_read:
+            break
+        count += not line.mine and line.kind is not LineKind.SYSTEM
+    return count
+
+
+class Departures:
+    """Clients whose tab is gone: each is closed when its grace is over, unless the tab comes back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._here: set[ChatClient] = set()
+        self._leaving: dict[ChatClient, threading.Timer] = {}
+
+    def stay(self, client: ChatClient) -> None:
+        """The client's tab is here (again)."""
+        with self._lock:
+            self._here.add(client)
+            timer = self._leaving.pop(client, None)
+        if timer is not None:
+            timer.cancel()
+
+    def leave(self, client: ChatClient) -> None:
+        """The client's tab is gone, perhaps for good. Returns at once: Streamlit's event loop calls this."""
+        timer = threading.Timer(GRACE, self.close, (client,))
+        timer.daemon = True
+        with self._lock:
+            if client not in self._here:
+                return
+            before = self._leaving.get(client)
+            self._leaving[client] = timer
+        if before is not None:
+            before.cancel()
+        timer.start()
+
+    def close(self, client: ChatClient) -> None:
+        """Say goodbye for a client, now."""
+        with self._lock:
+            self._here.discard(client)
+            timer = self._leaving.pop(client, None)
+        if timer is not None:
+            timer.cancel()
+        client.close()
+
+    def make_room(self, user: str) -> None:
+        """Close those of this name whose tab is gone: whoever reloaded the page gets the name back without waiting."""
+        with self._lock:
+            leaving = [client for client in self._leaving if client.user == user]
+        for client in leaving:
+            self.close(client)
+
+    def close_all(self) -> None:
+        """Say goodbye for everybody: the server is ending."""
+        with self._lock:
+            clients = list(self._here)
+        for client in clients:
+            self.close(client)
+
+
+DEPARTURES: Final = Departures()
+atexit.register(DEPARTURES.close_all)
+
+
+@st.cache_resource(scope="session", on_release=DEPARTURES.leave, show_spinner=False, hash_funcs={ChatClient: id})
+def _lease(client: ChatClient) -> ChatClient:
+    DEPARTURES.stay(client)
+    return client
+
+
+def current_chat() -> Chat | None:
+    """This browser session's chat, or None before Connect. Each call renews the lease that keeps it."""
+    chat: Chat | None = st.session_state.get(_CHAT)
+    if chat is not None:
+        _lease(chat.client)
+    return chat
+
+
+def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> None:
+    """Start a client and make it this browser session's, in place of the one before, whose open conversations it takes on."""
+    before: Chat | None = st.session_state.get(_CHAT)
+    end_chat()
+    DEPARTURES.make_room(client.user)
+    chat = Chat(client, broker_is_local, note)
+    if before is not None:
+        chat.current, chat.opened = before.current, before.opened
+    client.start()
+    st.session_state[_CHAT] = chat
+    _lease(client)
+
+
+def end_chat() -> None:
+    """Say goodbye and forget the chat."""
+    chat: Chat | None = st.session_state.pop(_CHAT, None)
+    if chat is not None:
+        DEPARTURES.close(chat.client)
+        _lease.clear(chat.client)

@@ -1,0 +1,388 @@
+"""core.session between real sessions and the real router."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from core import frames
+from core.bundle import Kind, Suite
+from core.clock import Instant
+from core.content import Text
+from core.errors import LocalProtocolError, MessageTooLong, NameTaken, RemoteProtocolError, VersionRefused
+from core.events import Disconnected, Outcome, PeerKeyChanged, Refused, RosterChanged, Trust, Welcomed
+from core.frames import Entry, Mode, Result, Status
+from core.identity import guest_identity
+from core.limits import HEARTBEAT, SILENCE_MAX
+from core.session import TRANSITIONS, Session, State
+from tests.keys import BROKER_KEY, keys_of
+from tests.pairs import World
+
+SUITES = list(Suite)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def _entry(user: str) -> Entry:
+    return Entry(user, Kind.GUEST, keys_of(user).signing.public.kid)
+
+
+def test_login_tells_who_is_here(world: World) -> None:
+    alice = world.join("alice")
+    assert alice.events == [Welcomed(), RosterChanged((_entry("alice"),), (), initial=True)]
+    bob = world.join("bob")
+    assert alice.events[2:] == [RosterChanged((_entry("bob"),), (), initial=False)]
+    assert bob.events == [Welcomed(), RosterChanged((_entry("alice"), _entry("bob")), (), initial=True)]
+    world.lose(bob)
+    world.tick()
+    assert alice.events[3:] == [RosterChanged((), (_entry("bob"),), initial=False)]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_direct_message_is_delivered_with_proof(world: World, suite: Suite) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    id_ = world.say(alice, "hello \N{SNOWMAN}", "bob", suite=suite)
+    (received,) = bob.messages
+    message = received.message
+    assert (message.id, message.sender, message.to, message.everyone) == (id_, "alice", ("bob",), False)
+    assert (message.content, message.suite, message.trust) == (Text("hello \N{SNOWMAN}"), suite, Trust.NEW)
+    assert message.kid == alice.session.me.kid
+    assert message.ts == world.now.ms
+    assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.DELIVERED]}
+    world.say(alice, "again", "bob", suite=suite)
+    assert bob.messages[1].message.trust is Trust.PINNED
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_message_to_everyone_is_one_envelope(world: World, suite: Suite) -> None:
+    alice, bob, carol = (world.join(user) for user in ("alice", "bob", "carol"))
+    uploads: list[frames.Frames] = []
+    alice.to_broker = lambda raw: uploads.append(raw) or [raw]  # type: ignore[func-returns-value]
+    id_ = world.say(alice, "all", "carol", "bob", everyone=True, suite=suite)
+    assert [raw[0][:1] for raw in uploads] == [b"L", b"F"]
+    for client in (bob, carol):
+        (received,) = client.messages
+        assert received.message.everyone
+        assert received.message.to == ("bob", "carol")
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.DELIVERED}
+
+
+def test_a_message_to_some_is_one_envelope_each_under_one_id(world: World) -> None:
+    alice, bob, carol = (world.join(user) for user in ("alice", "bob", "carol"))
+    id_ = world.say(alice, "two", "bob", "carol")
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.DELIVERED}
+    assert bob.messages[0].message.to == ("bob",)
+    assert carol.messages[0].message.to == ("carol",)
+    assert bob.messages[0].message.id != carol.messages[0].message.id
+
+
+def test_one_private_operation_for_each_hybrid_message(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    for _ in range(3):
+        world.say(alice, "x" * 60_000, "bob")
+    assert bob.keys.opening.operations == 3
+    world.say(alice, "x" * 200, "bob", suite=Suite.CHUNKED)
+    assert bob.keys.opening.operations == 3 + 2
+
+
+@pytest.mark.parametrize(("suite", "most"), [(Suite.HYBRID, 64 * 1024 - 20), (Suite.CHUNKED, 8 * 1024 - 20)])
+def test_the_longest_messages(world: World, suite: Suite, most: int) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    id_ = world.say(alice, "x" * most, "bob", suite=suite)
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED}
+    with pytest.raises(MessageTooLong):
+        world.say(alice, "x" * (most + 20), "bob", suite=suite)
+    assert len(bob.messages) == 1
+
+
+def test_absent_recipients_are_named(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    id_ = world.say(alice, "anyone?", "bob", "carol", "dave")
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.ABSENT, "dave": Outcome.ABSENT}
+    id_ = world.say(alice, "all?", "bob", "carol", "dave", everyone=True)
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.ABSENT, "dave": Outcome.ABSENT}
+    assert bob.messages[1].message.to == ("bob",)
+
+
+def test_who_leaves_before_taking_it_is_gone(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.say(alice, "one", "bob")
+    bob.to_client = lambda _: []
+    id_ = world.say(alice, "two", "bob")
+    assert alice.last(id_) == {"bob": Outcome.SENT}
+    world.lose(bob)
+    world.tick()
+    assert alice.last(id_) == {"bob": Outcome.GONE}
+
+
+def test_a_proof_that_does_not_fit_is_only_the_brokers_word(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    bob.to_broker = lambda raw: [[raw[0][:9] + os.urandom(32)]] if raw[0][:1] == b"A" else [raw]
+    id_ = world.say(alice, "x", "bob")
+    assert alice.last(id_) == {"bob": Outcome.TAKEN}
+    assert len(bob.messages) == 1
+
+
+def test_a_proof_for_another_message_or_recipient_does_not_fit(world: World) -> None:
+    alice, bob, carol = (world.join(user) for user in ("alice", "bob", "carol"))
+    proofs: list[bytes] = []
+
+    def keep_last(raw: frames.Frames) -> list[frames.Frames]:
+        if raw[0][:1] != b"A":
+            return [raw]
+        proofs.append(raw[0][9:41])
+        return [[raw[0][:9] + proofs[0]]]
+
+    bob.to_broker = carol.to_broker = keep_last
+    first = world.say(alice, "one", "bob")
+    second = world.say(alice, "two", "bob")
+    third = world.say(alice, "all", "bob", "carol", everyone=True)
+    assert alice.last(first) == {"bob": Outcome.DELIVERED}
+    assert alice.last(second) == {"bob": Outcome.TAKEN}
+    assert set(alice.last(third).values()) == {Outcome.TAKEN}
+    assert len(set(proofs)) == 4
+
+
+def test_results_about_nothing_are_ignored(world: World) -> None:
+    alice, _ = world.join("alice"), world.join("bob")
+    id_ = world.say(alice, "x", "bob")
+    before = list(alice.events)
+    for mid, place in ((id_, 0), (id_, 1), (id_, 65535), (os.urandom(16), 0)):
+        for status in Status:
+            alice.inbox.append(frames.results([Result(mid, place, status, bytes(32) if status is Status.DELIVERED else None)]))
+    world.settle()
+    assert alice.events == before
+
+
+# Send mode
+
+
+def test_a_one_shot_sender_is_unseen(world: World) -> None:
+    bob = world.join("bob")
+    sender = world.join("alice", mode=Mode.SEND)
+    assert sender.events == [Welcomed()]
+    assert len(bob.events) == 2  # welcomed, and the roster it found
+    id_ = world.say(sender, "done", "bob")
+    assert sender.last(id_) == {"bob": Outcome.DELIVERED}
+    assert bob.texts() == [("alice", "done")]
+    answer = world.say(bob, "thanks", "alice")
+    assert bob.last(answer) == {"alice": Outcome.ABSENT}
+    sender.session.ask_users()
+    world.settle()
+    assert sender.events[-1] == RosterChanged((_entry("bob"),), (), initial=True)
+
+
+def test_a_full_session_needs_an_encryption_key() -> None:
+    identity = guest_identity("alice", keys_of("alice").signing, None, sid=bytes(16), now=0)
+    with pytest.raises(LocalProtocolError):
+        Session(identity, Mode.FULL, BROKER_KEY, random=os.urandom)
+
+
+# Login refusals
+
+
+def test_a_taken_name_is_refused_for_good(world: World) -> None:
+    world.join("alice")
+    other = world.make("alice", keys=keys_of("mallory"))
+    world.begin(other)
+    world.settle()
+    (event,) = other.events
+    assert isinstance(event, Refused)
+    assert isinstance(event.error, NameTaken)
+    assert other.session.state is State.REFUSED
+    with pytest.raises(LocalProtocolError):
+        other.session.connect(bytes(32), world.now)
+    assert other.session.tick(Instant(0, 10**6)) == []
+
+
+def test_the_same_key_may_connect_twice(world: World) -> None:
+    first, second = world.join("alice"), world.join("alice")
+    bob = world.join("bob")
+    id_ = world.say(bob, "both", "alice")
+    assert first.texts() == second.texts() == [("bob", "both")]
+    assert bob.outcomes(id_)["alice"].count(Outcome.DELIVERED) == 1
+
+
+def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
+    alice = world.make("alice")
+    world.begin(alice)
+    alice.session.outgoing()
+    alice.inbox.append(frames.control(frames.Error(frames.Reason.VERSION)))
+    world.settle()
+    (event,) = alice.events
+    assert isinstance(event, Refused)
+    assert isinstance(event.error, VersionRefused)
+
+
+def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:
+    session = _in_state(world, State.PROVING)
+    with pytest.raises(RemoteProtocolError):
+        session.receive(frames.control(frames.Welcome(2, "x")), world.now)
+
+
+def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
+    alice = world.make("alice")
+    world.begin(alice)
+    alice.session.outgoing()
+    alice.inbox.append(frames.control(frames.Error(frames.Reason.BUSY)))
+    world.settle()
+    assert alice.session.state is State.OFFLINE
+    world.connect(alice)
+
+
+def test_a_login_cannot_be_begun_twice(world: World) -> None:
+    alice = world.join("alice")
+    with pytest.raises(LocalProtocolError):
+        alice.session.connect(bytes(32), world.now)
+
+
+# States
+
+FROM_BROKER: list[frames.Control | frames.Results | frames.Deliver] = [
+    frames.Challenge(bytes(32)),
+    frames.Welcome(1, "x"),
+    frames.Roster(True, False, (), ()),
+    frames.Bundles((frames.Found("bob", None),)),
+    frames.Ping(),
+    frames.Pong(),
+    frames.Bye(),
+    frames.Error(frames.Reason.BUSY),
+    frames.Results((Result(bytes(16), 0, Status.TAKEN),)),
+    frames.Deliver(bytes(8), bytes(16), "bob", b"x", None),
+]
+
+
+def _raw(message: frames.Control | frames.Results | frames.Deliver) -> frames.Frames:
+    if isinstance(message, frames.Results):
+        return frames.results(message.results)
+    if isinstance(message, frames.Deliver):
+        return frames.deliver(message.copy_id, message.mid, message.sender, message.common, message.wrap)
+    return frames.control(message)
+
+
+def _in_state(world: World, state: State) -> Session:
+    client = world.make("alice")
+    if state is not State.OFFLINE:
+        world.begin(client)
+        client.session.outgoing()
+    if state in (State.PROVING, State.READY):
+        client.session.receive(frames.control(frames.Challenge(bytes(32))), world.now)
+    if state is State.READY:
+        client.session.receive(frames.control(frames.Welcome(1, "x")), world.now)
+    if state is State.REFUSED:
+        client.session.receive(frames.control(frames.Error(frames.Reason.NAME_TAKEN)), world.now)
+    assert client.session.state is state
+    client.session.outgoing()
+    return client.session
+
+
+def test_the_messages_here_are_all_that_a_broker_says() -> None:
+    assert {type(one) for one in FROM_BROKER} == set(frames.FromBroker.__args__)
+    assert set(TRANSITIONS) == set(State)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("message", FROM_BROKER, ids=lambda one: type(one).__name__)
+def test_every_cell_of_the_table(world: World, state: State, message: frames.Control) -> None:
+    session = _in_state(world, state)
+    following = TRANSITIONS[state].get(type(message))  # type: ignore[arg-type]
+    if following is None:
+        with pytest.raises(RemoteProtocolError) as refused:
+            session.receive(_raw(message), world.now)
+        assert type(message).__name__ in str(refused.value)
+        assert session.state is state
+        assert session.outgoing() == []
+    else:
+        session.receive(_raw(message), world.now)
+        busy = isinstance(message, frames.Error)
+        assert session.state is (State.OFFLINE if busy else following)
+
+
+# Heartbeat
+
+
+def test_a_silent_session_pings_and_any_traffic_keeps_it(world: World) -> None:
+    alice = world.join("alice")
+    rounds = 10
+    for _ in range(rounds):
+        world.pass_time(HEARTBEAT)
+        assert alice.session.tick(world.now) == []
+        assert alice.session.tick(world.now) == []  # once for each interval
+        assert alice.session.outgoing() == [[frames.PING]]
+        alice.inbox.append(frames.control(frames.Pong()))
+        world.settle()
+        world.router.connections[alice.rid].seen = world.now.mono
+    assert alice.session.state is State.READY
+
+
+def test_a_silent_broker_is_given_up(world: World) -> None:
+    alice = world.join("alice")
+    world.pass_time(SILENCE_MAX)
+    assert alice.session.tick(world.now) == []
+    world.pass_time(0.001)
+    (event,) = alice.session.tick(world.now)
+    assert isinstance(event, Disconnected)
+    assert alice.session.state is State.OFFLINE
+    assert alice.session.tick(world.now) == []
+
+
+@pytest.mark.parametrize("state", [State.GREETED, State.PROVING])
+def test_a_broker_that_goes_silent_at_the_login_is_given_up(world: World, state: State) -> None:
+    session = _in_state(world, state)
+    world.pass_time(SILENCE_MAX + 1)
+    (event,) = session.tick(world.now)
+    assert isinstance(event, Disconnected)
+
+
+def test_a_ping_is_answered(world: World) -> None:
+    alice = world.join("alice")
+    alice.inbox.append([frames.PING])
+    world.download(alice)
+    assert alice.session.outgoing() == [frames.control(frames.Pong())]
+
+
+def test_the_broker_ends_silent_clients(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.pass_time(SILENCE_MAX)
+    world.take(bob.rid, bob.client_key, [frames.PING])
+    world.pass_time(1)
+    world.router.sweep(world.now)
+    world.tick()
+    assert isinstance(alice.events[-1], Disconnected)
+    assert bob.session.state is State.READY
+    assert bob.events[-1] == RosterChanged((), (_entry("alice"),), initial=False)
+
+
+def test_goodbye(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    alice.session.say_bye()
+    world.settle()
+    world.tick()
+    assert bob.events[-1] == RosterChanged((), (_entry("alice"),), initial=False)
+    world.router.farewell()
+    world.tick()
+    assert bob.session.state is State.OFFLINE
+
+
+# Keys that change
+
+
+def test_a_guests_new_key_is_news(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.say(alice, "one", "bob")
+    world.say(bob, "two", "alice")
+    world.lose(bob)
+    world.clients.remove(bob)
+    world.tick()
+    again = world.join("bob", keys=keys_of("dave"))
+    old, new = bob.session.me.kid, again.session.me.kid
+    world.say(again, "it is me", "alice")
+    assert [event for event in alice.events if isinstance(event, PeerKeyChanged)] == [PeerKeyChanged("bob", old, new)]
+    assert [one.message.trust for one in alice.messages] == [Trust.PINNED, Trust.CHANGED]
+    id_ = world.say(alice, "who?", "bob")
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED}
+    assert alice.session.peers.trust_of("bob", new) is Trust.CHANGED
