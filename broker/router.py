@@ -253,7 +253,7 @@ class Router:
                 self._refuse(rid, connection, reason)
             else:
                 self._admit(connection, now)
-        elif not isinstance(message, Bye | Pong):  # nothing to answer: it is leaving, or late
+        else:
             self._refuse(rid, connection, Reason.NOT_LOGGED_IN)
 
     def _greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> None:

@@ -22,7 +22,7 @@ from core.clock import Instant
 from core.errors import BrokerKeyMismatch, BrokerUnreachable, LoginRefused, NotInvited, RemoteProtocolError, SecureChatError
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
-from core.limits import FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX
+from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
 from core.session import Session, State
 
 log = logging.getLogger("securechat.transport")
@@ -161,8 +161,10 @@ class Transport:
         public, secret = zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
         sock.curve_serverkey = z85.encode(self._address.key)
+        # What begins with a zero is libzmq's own.
+        sock.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1)
         sock.linger = 0
-        sock.maxmsgsize = FRAME_MAX
+        sock.maxmsgsize = FRAME_MAX + CURVE_OVERHEAD
         sock.ipv6 = True
         # One socket, one connection: a socket that reconnected by itself would send queued frames before the login.
         sock.reconnect_ivl = -1
