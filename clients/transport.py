@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -15,7 +16,6 @@ from typing import Final
 
 import zmq
 from zmq.utils import z85
-from zmq.utils.monitor import recv_monitor_message
 
 from core.address import BrokerAddress
 from core.clock import Instant
@@ -33,6 +33,8 @@ _TICK_MS: Final = 500
 _LINGER_MS: Final = 500
 _BURST: Final = 256
 
+# zmq_socket_monitor(3): the event and its value. zmq.utils.monitor reads it too, but imports asyncio with all it needs.
+_EVENT: Final = struct.Struct("=hi")
 _WATCHED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -234,9 +236,9 @@ class Transport:
 
     def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
         while monitor.poll(0):
-            message = recv_monitor_message(monitor)
+            event, _ = _EVENT.unpack(monitor.recv_multipart()[0])
             where = self._address.where
-            match message["event"]:
+            match event:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:

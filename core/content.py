@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from core.errors import NotText
 from core.limits import PAD_SMALLEST, PAD_STEP, VOID_MAX
 
 
@@ -36,8 +37,11 @@ Content = Text | Unknown
 
 
 def encode_content(content: Text) -> bytes:
-    """Encode content as a msgpack map with a ``type``."""
-    return msgspec.msgpack.encode(content)
+    """Encode content as a msgpack map with a ``type``. Raises NotText for lone surrogates, as undecodable arguments have."""
+    try:
+        return msgspec.msgpack.encode(content)
+    except UnicodeEncodeError:
+        raise NotText from None
 
 
 def decode_content(data: bytes) -> Content:

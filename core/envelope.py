@@ -98,7 +98,7 @@ def fits(content: Text, suite: Suite) -> bool:
 
 
 def check_text(text: str, suite: Suite) -> None:
-    """Raise EmptyMessage or MessageTooLong for a text that cannot be sent."""
+    """Raise EmptyMessage, NotText or MessageTooLong for a text that cannot be sent."""
     if not text.strip():
         raise EmptyMessage
     check_length(encode_content(Text(text)), suite)

@@ -15,6 +15,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── BadName                 not a username
     ├── BadAddress              not a broker's address
     ├── EmptyMessage            nothing to send
+    ├── NotText                 characters that no text can hold
     ├── MessageTooLong          over a limit
     ├── BrokerUnreachable       no connection
     │   ├── NoBrokerFound           none is running on this machine
@@ -122,6 +123,12 @@ class BadAddress(SecureChatError):
 
 class EmptyMessage(SecureChatError):
     """There is nothing to send."""
+
+
+class NotText(SecureChatError):
+    """The message holds bytes that are not text."""
+
+    hint = "Text is sent as UTF-8."
 
 
 class MessageTooLong(SecureChatError):

@@ -32,6 +32,7 @@ from core.limits import (
     ROSTER_CHUNK,
     RSA_BYTES,
     SPKI_BYTES,
+    WRAP_MAX,
 )
 from core.names import is_name
 
@@ -371,7 +372,7 @@ def _read_fanout(frames: Sequence[bytes]) -> Fanout:
         raise FrameError(what="a fan-out that is cut short")
     names = frames[2].split(b",", RECIPIENTS_MAX)
     wraps = tuple(frames[3:])
-    if len(names) != len(wraps) or len(set(names)) != len(names):
+    if len(names) != len(wraps) or len(set(names)) != len(names) or max(map(len, wraps)) > WRAP_MAX:
         raise FrameError(what="a fan-out whose names and wraps do not match")
     return Fanout(frames[0][1:], tuple(map(_name, names)), frames[1], wraps)
 

@@ -34,6 +34,7 @@ RECIPIENTS_MAX: Final = 256
 COUNTER_MAX: Final = 2**53 - 1  # the largest integer every JSON reader keeps exact
 # 44 blocks of 190 bytes hold the 32 random bytes and 8 KiB of padded content; decrypting them takes a recipient about 40 ms.
 CHUNKS_MAX: Final = 44
+WRAP_MAX: Final = CHUNKS_MAX * RSA_BYTES  # so that one fan-out stays under 3 MiB
 CHUNKED_CONTENT_MAX: Final = 8 * 1024 - 1
 # Room for a long log excerpt, small enough that a thousand queued messages stay under 70 MiB.
 HYBRID_CONTENT_MAX: Final = 64 * 1024 - 1

@@ -95,6 +95,7 @@ class Sending:
                 continue
             for user in self._others_by_now(item, now):
                 item.waiting.discard(user)
+                self._give_up(item, user)
                 events.append(Receipt(item.id, user, Outcome.GONE))
             if item.waiting:
                 out.append(self._dispatch(item, now))

@@ -157,8 +157,8 @@ class Session:
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
-        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, BadName,
-        and LocalProtocolError for an id that is still on its way.
+        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, NotText,
+        BadName, and LocalProtocolError for an id that is still on its way.
         """
         # The broker would end the connection over a name that is none, and the resent message the next one.
         to = tuple(dict.fromkeys(check_name(user) for user in to))

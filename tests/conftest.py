@@ -9,6 +9,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, no more.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 
 _GRACE = 10.0  # seconds in which what a test has asked to end may end
 

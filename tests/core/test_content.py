@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core import chunking
 from core.content import Text, Unknown, decode_content, encode_content, pad, unpad
+from core.errors import NotText
 from core.limits import CHUNKED_CONTENT_MAX, CHUNKS_MAX, HYBRID_CONTENT_MAX, OAEP_MAX, VOID_MAX
 
 SIZES = [256, 512, 1024, 2048, 4096]
@@ -17,6 +18,12 @@ SIZES = [256, 512, 1024, 2048, 4096]
 @given(st.text(st.characters(codec="utf-8"), max_size=100))
 def test_text_round_trip(text: str) -> None:
     assert decode_content(encode_content(Text(text))) == Text(text)
+
+
+def test_what_is_no_text_is_refused_by_name() -> None:
+    for text in ("\udcff", "a\ud800b"):
+        with pytest.raises(NotText):
+            encode_content(Text(text))
 
 
 def test_unknown_types_are_named_and_not_dropped() -> None:

@@ -14,7 +14,7 @@ from core import frames
 from core.bundle import Kind, SignedBundle
 from core.errors import FrameError
 from core.frames import Frames, FromBroker, FromClient, Reason, Result, Status
-from core.limits import ACKS_MAX, FRAME_MAX, LOOKUP_MAX, RECIPIENTS_MAX, RESULTS_MAX, ROSTER_CHUNK
+from core.limits import ACKS_MAX, FRAME_MAX, LOOKUP_MAX, RECIPIENTS_MAX, RESULTS_MAX, ROSTER_CHUNK, WRAP_MAX
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != "everyone")
 mids, hashes, nonces = (st.binary(min_size=size, max_size=size) for size in (16, 32, 32))
@@ -121,6 +121,8 @@ def test_one_too_many() -> None:
         [*frames.deliver(bytes(8), mid, "bob", b"", b""), b""],
         frames.deliver(bytes(8), mid, "bob", bytes(FRAME_MAX + 1), None),
     ]
+    with pytest.raises(FrameError):
+        read_client(frames.fanout(mid, ["bob", "carol"], b"c", [b"w", bytes(WRAP_MAX + 1)]))
     for raw in too_many:
         with pytest.raises(FrameError):
             read_broker(raw)
