@@ -157,6 +157,7 @@ class Transport:
                 self._run_commands(session)
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
+        self._look_up(endpoint)
         sock = context.socket(zmq.DEALER)
         public, secret = zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
@@ -181,6 +182,14 @@ class Transport:
             sock.disable_monitor()
             monitor.close(linger=0)
             sock.close(linger=_LINGER_MS if self._stopping.is_set() else 0)
+
+    def _look_up(self, endpoint: str) -> None:
+        """Raise ConnectionEnded for a host that is not known: ZeroMQ says nothing about it."""
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        try:
+            socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="its host is not known")) from error
 
     def _converse(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:
         poller = zmq.Poller()
