@@ -8,24 +8,31 @@ import streamlit as st
 
 # While the tab is hidden everything that arrives counts, also in the conversation on the screen.
 _SCRIPT: Final = """
+const NARROW = "(max-width: 768px)";
+
 export default function ({ data, parentElement }) {
+  // Streamlit calls this anew for new data, so what lasts stands beside the element, and there is one listener for all.
   const state = (parentElement.securechat ??= { seen: data.received, composer: data.composer });
-  const title = () => {
+  state.show = () => {
     if (!document.hidden) state.seen = data.received;
     const count = Math.max(data.elsewhere, data.received - state.seen);
-    const wanted = (count ? `(${count}) ` : "") + "SecureChat";
-    if (document.title !== wanted) document.title = wanted;
+    document.title = (count ? `(${count}) ` : "") + "SecureChat";
   };
-  title();
-  document.addEventListener("visibilitychange", title);
-  const head = new MutationObserver(title);
-  head.observe(document.head, { childList: true, subtree: true, characterData: true });
+  state.show();
+  if (!state.listener) {
+    state.listener = () => state.show();
+    document.addEventListener("visibilitychange", state.listener);
+  }
   if (state.composer !== data.composer) {
     state.composer = data.composer;
+    if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) document.querySelector(`.st-key-${data.composer} textarea`)?.focus();
   }
-  return () => { document.removeEventListener("visibilitychange", title); head.disconnect(); };
+  return () => {
+    document.removeEventListener("visibilitychange", state.listener);
+    state.listener = null;
+  };
 }
 """
 
