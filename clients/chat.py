@@ -193,7 +193,7 @@ class ChatClient:
         )
 
     def audience(self, *, verified_only: bool = False) -> tuple[Peer, ...]:
-        """Whom ``everyone`` means now: who is here and not blocked or, with ``verified_only``, whom this profile has verified."""
+        """Whom ``everyone`` means now: who is here and not blocked and, with ``verified_only``, was verified."""
         peers = (peer for peer in self.users() if peer.trust is not Trust.BLOCKED)
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
@@ -258,8 +258,8 @@ class ChatClient:
         """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
 
         It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
-        EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent. ``id_`` is for callers that minted an
-        id (16 random bytes) before: the same id is taken once.
+        EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent.
+        ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
         status = self._status

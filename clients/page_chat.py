@@ -34,6 +34,7 @@ _SUITES: Final = {
 
 def show(chat: Chat) -> None:
     """Draw the whole page once."""
+    chat.composing = chat.current
     ended = has_ended(chat.client.status)
     with st.sidebar:
         people = st.container(key="people", gap="xsmall")
@@ -62,14 +63,11 @@ def _live(
     chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
 ) -> None:
     st_autorefresh(interval=page_connect.REFRESH_MS, key="refresh")
-    if has_ended(chat.client.status) and not ended:
-        st.rerun()
+    if chat.current != chat.composing or (has_ended(chat.client.status) and not ended):
+        st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
     with people:
-        chosen = draw_people(chat)
-    if chosen:
-        chat.open(chosen)
-        st.rerun()
+        draw_people(chat)
     with head:
         draw_head(chat)
     lines = chat.client.timeline(chat.current)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 import streamlit as st
 
@@ -24,27 +24,31 @@ _STATES: Final = {
 }
 
 
-def draw_people(chat: Chat) -> str | None:
-    """Draw the sidebar's upper part; returns the conversation that was just chosen, if one was."""
+def draw_people(chat: Chat) -> None:
+    """Draw the sidebar's upper part: oneself, and the conversations to choose from."""
     _me(chat)
     online = chat.client.status.state is ConnectionState.ONLINE
     here = {peer.user: peer for peer in chat.client.users()}  # while offline, as it was
     known = [name for name in dict.fromkeys((*chat.opened, *chat.client.conversations())) if name != EVERYONE]
-    chosen = EVERYONE if _row(chat, EVERYONE, "", f"{len(here)} here" if online else "") else None
+    _row(chat, EVERYONE, "", f"{len(here)} here" if online else "")
     first = sorted(known, key=lambda name: (name not in here, name))
     others = [name for name in here if name not in first]
     room = max(0, _LISTED_MAX - len(first))
     for name in [*first, *others[:room]]:
         peer = here.get(name)
         mark = ":green[●]" if peer and online else ":gray[○]"
-        if _row(chat, name, mark, "" if peer else "away", peer):
-            chosen = name
+        _row(chat, name, mark, "" if peer else "away", peer)
     if others[room:]:
-        chosen = st.selectbox("Find a person", others, index=None, key="find", placeholder=f"{len(here)} people …") or chosen
-    return chosen
+        hint = f"{len(here)} people are here"
+        st.selectbox("Find a person", others, index=None, key="find", placeholder=hint, on_change=_found, args=(chat,))
 
 
-def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None) -> bool:
+def _found(chat: Chat) -> None:
+    chat.open(st.session_state["find"])
+    st.session_state["find"] = None
+
+
+def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None) -> None:
     label = [mark] if mark else []
     label.append("**Everyone**" if name == EVERYONE else literal(name))
     if peer and peer.trust is Trust.CHANGED:
@@ -53,9 +57,8 @@ def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None)
         label.append(f":gray[{aside}]")
     if unread := chat.unread.get(name, 0):
         label.append(f":primary-badge[{unread}]")
-    return st.button(
-        " ".join(label), key=f"to-{name}", type="secondary" if name == chat.current else "tertiary", width="stretch"
-    )
+    kind: Literal["secondary", "tertiary"] = "secondary" if name == chat.current else "tertiary"
+    st.button(" ".join(label), key=f"to-{name}", type=kind, width="stretch", on_click=chat.open, args=(name,))
 
 
 def literal(text: str) -> str:

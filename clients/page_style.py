@@ -19,7 +19,8 @@ _RULES: Final = """
   --sc-quiet: color-mix(in srgb, currentColor 62%, transparent);
 }
 /* What sticks to the top must hide what scrolls below it, in either theme's colour. */
-.stMain, .stAppScrollToBottomContainer, .stMainBlockContainer, .stVerticalBlock, .stLayoutWrapper { background: inherit; }
+.stAppViewContainer, .stAppViewContainer > div:has(> .stMain), .stMain, .stMainBlockContainer, .stMainBlockContainer > div,
+[data-testid="stLayoutWrapper"]:has(> .st-key-head), .st-key-head { background: inherit; }
 .stMainBlockContainer { padding-top: .75rem; padding-bottom: 1rem; max-width: 52rem; }
 [data-testid="stBottomBlockContainer"] { padding: .25rem 1rem 1rem; max-width: 52rem; }
 .stAppHeader { background: transparent; }
@@ -49,7 +50,7 @@ _RULES: Final = """
 @keyframes sc-pulse { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { .sc-dot.connecting { animation: none; } }
 
-.stLayoutWrapper:has(> .st-key-head) { position: sticky; top: 0; z-index: 5; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-head) { position: sticky; top: 0; z-index: 5; }
 .st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
 .sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
