@@ -109,14 +109,16 @@ def stages(client: Client) -> list[str]:
     return [event.stage for event in client.events if isinstance(event, MessageRefused)]
 
 
-def record(client: Client) -> list[Frames]:
-    """Every copy that arrives at this client from now on."""
+def record(client: Client, *, deliver: bool = True) -> list[Frames]:
+    """Every copy that comes for this client from now on; withheld from it unless ``deliver``."""
     copies: list[Frames] = []
     before = client.to_client
 
     def tamper(raw: Frames) -> Sequence[Frames]:
         if raw[0][:1] == b"D":
             copies.append(list(raw))
+            if not deliver:
+                return []
         return before(raw)
 
     client.to_client = tamper
