@@ -94,7 +94,7 @@ def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: boo
 def _resolve(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
         raise BrokerFailed(why=f"The host {host} is not known; give --host an address of this machine.") from error
 
 

@@ -85,12 +85,11 @@ def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     try:
         for place in places:
             try:
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write(place, raw)
                 written.append(place)
-            except OSError as error:
+            except BrokerFailed:
                 if place != copy:
-                    raise BrokerFailed(why=f"The file {place} cannot be written: {error.strerror}.") from error
+                    raise
         yield copy in written or folder == default_data_dir()
     finally:
         for place in written:
@@ -112,6 +111,7 @@ def _write(path: Path, raw: bytes) -> None:
     """Write a file of mode 0600 whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)

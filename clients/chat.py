@@ -27,9 +27,9 @@ from core.bundle import Kind, Suite
 from core.envelope import check_text
 from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
-from core.frames import Mode
 from core.identity import guest_identity
 from core.limits import MID_BYTES
+from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session
@@ -95,11 +95,11 @@ class ChatClient:
         self._transport.start()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until messages can be sent; raises what keeps that from happening, TimeRanOut among it."""
+        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out."""
         settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
         with self._changed:
             if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
-                raise TimeRanOut(what="No connection came about", seconds=f"{timeout:g}")
+                raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
             status = self._status
         if status.state is not ConnectionState.ONLINE:
             raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
@@ -166,7 +166,7 @@ class ChatClient:
         )
 
     def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
-        """Ask the broker once who is here, for a client in mode ``send``; raises TimeRanOut."""
+        """Ask the broker once who is here, for a client in mode ``send``; raises BrokerUnreachable."""
         with self._changed:
             before = self._rosters
 
@@ -177,7 +177,7 @@ class ChatClient:
         self._transport.call(ask)
         with self._changed:
             if not self._changed.wait_for(lambda: self._rosters > before, timeout):
-                raise TimeRanOut(what="The list of users did not come", seconds=f"{timeout:g}")
+                raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
         return self.users()
 
     def conversations(self) -> tuple[str, ...]:
@@ -204,6 +204,7 @@ class ChatClient:
             except queue.Empty:
                 raise TimeRanOut(what="What was waited for did not come", seconds=f"{timeout:g}") from None
             if event is None:
+                self._feed.put(None)  # for whoever asks again
                 return
             yield event
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from clients.terminal import (
-    BROKEN_PIPE,
     INTERRUPTED,
     NETWORK,
     OK,
@@ -25,6 +24,7 @@ from clients.terminal import (
     Terminal,
     exit_code_of,
     faint,
+    open_streams,
     strong,
 )
 from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
@@ -41,8 +41,8 @@ from core.events import (
     PeerKeyChanged,
     RosterChanged,
 )
-from core.frames import Mode
 from core.limits import HYBRID_CONTENT_MAX
+from core.messages import Mode
 from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_fingerprint
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_LONGEST: Final = 366 * 24 * 3600.0  # what waits for longer than some decades would overflow
 _DEFAULT_TIMEOUT: Final = 10.0
 
 
@@ -64,7 +65,7 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         match = _DURATION.match(str(value))
-        if not match:
+        if not match or float(match["number"]) * _UNITS[match["unit"]] > _LONGEST:
             self.fail(f"'{value}' is not a time; write it like 10s, 500ms or 2m.", param, ctx)
         return float(match["number"]) * _UNITS[match["unit"]]
 
@@ -277,6 +278,10 @@ def _recipients_and_text(args: tuple[str, ...], *, everyone: bool) -> tuple[tupl
         raise click.UsageError("Say to whom, and what: securechat-cli send alice 'backup done'")
     to = tuple(check_name(normalise_name(name)) for name in names)
     if rest and rest != ("-",):
+        try:
+            rest[0].encode()
+        except UnicodeEncodeError:
+            raise click.UsageError("TEXT is not text in UTF-8; nothing was sent.") from None
         return to, rest[0]
     if not rest and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("There is no text. Put it last, in quotes, or pipe it in: df -h | securechat-cli send ops")
@@ -328,6 +333,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line; every way out is an exit code, none a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    open_streams()
     settings = Settings(as_json="--json" in sys.argv)
     try:
         cli.main(prog_name="securechat-cli", standalone_mode=False)
@@ -339,10 +345,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough; without this, Python would complain once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
     sys.exit(OK)
