@@ -77,7 +77,7 @@ class House:
 
     def greet(self, me: Identity, mode: Mode = Mode.FULL, **changed: Any) -> tuple[bytes, Hello, Challenge]:
         rid = next(self._rids)
-        values = {
+        values: dict[str, Any] = {
             "versions": (1,),
             "mode": mode,
             "user": me.user,
@@ -87,14 +87,14 @@ class House:
             "nonce": os.urandom(32),
             **changed,
         }
-        hello = Hello(**values)  # type: ignore[arg-type]
+        hello = Hello(**values)
         self.say(rid, hello)
         (answer,) = self.heard(rid)
         assert isinstance(answer, Challenge), answer
         return rid, hello, answer
 
     def prove(self, me: Identity, rid: bytes, hello: Hello, challenge: Challenge, **changed: Any) -> list[FromBroker]:
-        values = {
+        values: dict[str, Any] = {
             "broker_key": BROKER_KEY,
             "client_key": CLIENT_KEY,
             "client_nonce": hello.nonce,
@@ -102,7 +102,7 @@ class House:
             "user": me.user,
             **changed,
         }
-        self.say(rid, Prove(prove(me.signing, LoginContext(**values))))  # type: ignore[arg-type]
+        self.say(rid, Prove(prove(me.signing, LoginContext(**values))))
         return self.heard(rid)
 
     def enter(self, who: str | Identity, mode: Mode = Mode.FULL) -> Connection:
@@ -158,7 +158,7 @@ def house() -> Iterator[House]:
 def test_a_proof_for_anything_else_is_refused(house: House, changed: str) -> None:
     me = identity("alice")
     other = "alicf" if changed == "user" else bytes([1]) * 32
-    answers = house.prove(me, *house.greet(me), **{changed: other})
+    answers = house.prove(me, *house.greet(me), **{changed: other})  # type: ignore[arg-type]
     assert answers == [Error(Reason.LOGIN_FAILED)]
     assert house.router.directory.holder("alice") is None
 
