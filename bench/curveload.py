@@ -21,9 +21,10 @@ from bench.people import PAIRS, People, log_in, now
 from bench.processes import CpuMeter, Relay
 from bench.traffic import MIDS, PROOF, RESULT, Measured, check_answers, check_copies, five_frames, mail
 from bench.wire import routing_id
-from core.frames import Frames, Mode, ack
+from core.frames import Frames, ack
 from core.identity import Identity
 from core.limits import COPY_ID_BYTES
+from core.messages import Mode
 
 _WINDOW: Final = 2048  # messages on their way, of all senders together
 _AT_ONCE: Final = 64

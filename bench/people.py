@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from core.clock import Instant
-from core.frames import Frames, Mode
+from core.frames import Frames
 from core.identity import Identity, guest_identity
+from core.messages import Mode
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session, State
 

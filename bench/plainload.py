@@ -17,8 +17,9 @@ from bench.people import PAIRS, People, log_in, now
 from bench.processes import CpuMeter, Relay
 from bench.traffic import MIDS, PROOF, RESULT, Measured, check_answers, check_copies, deliver_head, five_frames, mail
 from bench.wire import Wire, encode
-from core.frames import ACK_SIZE, Mode
+from core.frames import ACK_SIZE
 from core.limits import COPY_ID_BYTES
+from core.messages import Mode
 from core.session import Session
 
 _WINDOW: Final = 512

@@ -12,8 +12,9 @@ from bench import processes
 from bench.people import People, log_in
 from bench.report import Report, median
 from bench.wire import Wire
-from core.frames import Bye, Mode, Roster, control, read_from_broker
+from core.frames import control, read_from_broker
 from core.limits import ROSTER_TICK
+from core.messages import Bye, Mode, Roster
 
 _PATIENCE: Final = 30.0
 _PACE: Final = 0.004  # between two that leave, so that they do so over many ticks

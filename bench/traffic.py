@@ -10,8 +10,9 @@ from itertools import chain
 from typing import Final
 
 from bench.processes import Usage
-from core.frames import Frames, Status, deliver, send
+from core.frames import Frames, deliver, send
 from core.limits import COPY_ID_BYTES, MID_BYTES
+from core.messages import Status
 
 MIDS: Final = 256  # different messages of one sender; it sends them in turn
 PROOF: Final = b"\xaa" * 32  # a delivery proof in size; only its sender's client could tell that it is none

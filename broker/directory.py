@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.bundle import Kind, SignedBundle
-from core.frames import Entry, Hello, Mode, Roster
 from core.limits import ROSTER_CHUNK, USER_CONNECTIONS_MAX
+from core.messages import Entry, Hello, Mode, Roster
 
 Copy = tuple["Connection", bytes, int, int, tuple["Connection", ...]]
 """A copy on its way: who sent it, its mid, its place among the recipients, its size in bytes, and all that were given it."""

@@ -17,32 +17,7 @@ from core import frames
 from core.bundle import Kind, read_bundle
 from core.clock import Instant
 from core.errors import BadBundle, BadSignature, FrameError, KeyRefused
-from core.frames import (
-    ACK_SIZE,
-    Ack,
-    Bundles,
-    Bye,
-    Challenge,
-    Control,
-    Error,
-    Fanout,
-    Found,
-    Frames,
-    FromClient,
-    Hello,
-    Lookup,
-    Mode,
-    Ping,
-    Pong,
-    Prove,
-    Reason,
-    Roster,
-    Send,
-    Status,
-    Users,
-    Welcome,
-    result_item,
-)
+from core.frames import ACK_SIZE, Frames, result_item
 from core.limits import (
     COPY_ID_BYTES,
     HASH_BYTES,
@@ -57,6 +32,29 @@ from core.limits import (
     WINDOW_COPIES,
 )
 from core.login import LoginContext, check_proof
+from core.messages import (
+    Ack,
+    Bundles,
+    Bye,
+    Challenge,
+    Control,
+    Error,
+    Fanout,
+    Found,
+    FromClient,
+    Hello,
+    Lookup,
+    Mode,
+    Ping,
+    Pong,
+    Prove,
+    Reason,
+    Roster,
+    Send,
+    Status,
+    Users,
+    Welcome,
+)
 from core.names import is_name
 from core.rsa import VerifyKey
 

@@ -27,9 +27,9 @@ from core.bundle import Kind, Suite
 from core.envelope import check_text
 from core.errors import BrokerUnreachable, EmptyMessage, LocalProtocolError, NobodyHere, SecureChatError, TimeRanOut
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
-from core.frames import Mode
 from core.identity import guest_identity
 from core.limits import MID_BYTES
+from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session

@@ -41,8 +41,8 @@ from core.events import (
     PeerKeyChanged,
     RosterChanged,
 )
-from core.frames import Mode
 from core.limits import HYBRID_CONTENT_MAX
+from core.messages import Mode
 from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_fingerprint
 
 if TYPE_CHECKING:

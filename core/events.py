@@ -8,7 +8,7 @@ from enum import StrEnum
 from core.bundle import Suite
 from core.content import Content
 from core.errors import LoginRefused
-from core.frames import Entry
+from core.messages import Entry
 from core.order import Place
 
 

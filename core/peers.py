@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from core.bundle import Bundle, SignedBundle, read_bundle
 from core.errors import BadBundle, RemoteProtocolError
 from core.events import Event, PeerKeyChanged, RosterChanged, Trust
-from core.frames import Entry, Roster
 from core.limits import ROSTER_MAX
+from core.messages import Entry, Roster
 
 
 class Peers:

@@ -13,9 +13,10 @@ from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
 from core.errors import BadBundle, LocalProtocolError
 from core.events import Event, Outcome, Receipt
-from core.frames import Bundles, Frames, Lookup, Result, Status
+from core.frames import Frames
 from core.identity import Identity
 from core.limits import LOOKUP_MAX, VOID_MAX
+from core.messages import Bundles, Lookup, Result, Status
 from core.peers import Peers
 
 _OUTCOMES = {

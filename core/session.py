@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
-from core import frames
+from core import frames, messages
 from core.bundle import Suite
 from core.clock import Instant
 from core.content import Text, encode_content
@@ -25,25 +25,7 @@ from core.errors import (
     VersionRefused,
 )
 from core.events import Disconnected, Event, Message, MessageReceived, MessageRefused, Outcome, Receipt, Refused, Welcomed
-from core.frames import (
-    Bundles,
-    Bye,
-    Challenge,
-    Deliver,
-    Error,
-    Frames,
-    FromBroker,
-    Hello,
-    Mode,
-    Ping,
-    Pong,
-    Prove,
-    Reason,
-    Results,
-    Roster,
-    Users,
-    Welcome,
-)
+from core.frames import Frames
 from core.identity import Identity
 from core.limits import (
     ACKS_MAX,
@@ -56,6 +38,24 @@ from core.limits import (
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
+from core.messages import (
+    Bundles,
+    Bye,
+    Challenge,
+    Deliver,
+    Error,
+    FromBroker,
+    Hello,
+    Mode,
+    Ping,
+    Pong,
+    Prove,
+    Reason,
+    Results,
+    Roster,
+    Users,
+    Welcome,
+)
 from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Order, Place
@@ -318,5 +318,5 @@ class Session:
             self._spoke = now.mono
         return events
 
-    def _say(self, message: frames.Control) -> None:
+    def _say(self, message: messages.Control) -> None:
         self._out.append(frames.control(message))

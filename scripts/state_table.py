@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core.frames import Results
+from core.messages import Results
 from core.session import TRANSITIONS, Connect, Lost
 
 PAGE = Path(__file__).parent.parent / "docs" / "PROTOCOL.md"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core import frames
+from core import frames, messages
 from core.bundle import Kind, SignedBundle, sign_bundle
 from core.encoding import b64url
 from core.limits import BUNDLE_LIFE
@@ -116,35 +116,35 @@ def frames_vectors() -> Vectors:
     """Messages from a client and from a broker."""
     mid, copy_id, proof = bytes(range(16)), bytes(range(8)), bytes(range(32))
     bundle = sign_bundle("alice", Kind.GUEST, ALICE.signing, ALICE.opening.public, seq=1, now=NOW)
-    entry = frames.Entry("alice", Kind.GUEST, ALICE.signing.public.kid)
-    hello = frames.Hello((1,), frames.Mode.FULL, "alice", Kind.GUEST, ALICE.signing.public.spki, bundle, bytes(32))
+    entry = messages.Entry("alice", Kind.GUEST, ALICE.signing.public.kid)
+    hello = messages.Hello((1,), messages.Mode.FULL, "alice", Kind.GUEST, ALICE.signing.public.spki, bundle, bytes(32))
     results = [
-        frames.Result(mid, 0, frames.Status.DELIVERED, proof),
-        frames.Result(mid, 1, frames.Status.TAKEN),
-        frames.Result(mid, 2, frames.Status.ABSENT),
+        messages.Result(mid, 0, messages.Status.DELIVERED, proof),
+        messages.Result(mid, 1, messages.Status.TAKEN),
+        messages.Result(mid, 2, messages.Status.ABSENT),
     ]
     client: dict[str, frames.Frames] = {
         "hello": frames.control(hello),
-        "prove": frames.control(frames.Prove(bytes(256))),
-        "users": frames.control(frames.Users()),
-        "lookup": frames.control(frames.Lookup(("alice", "bob"))),
-        "ping": frames.control(frames.Ping()),
-        "pong": frames.control(frames.Pong()),
-        "bye": frames.control(frames.Bye()),
+        "prove": frames.control(messages.Prove(bytes(256))),
+        "users": frames.control(messages.Users()),
+        "lookup": frames.control(messages.Lookup(("alice", "bob"))),
+        "ping": frames.control(messages.Ping()),
+        "pong": frames.control(messages.Pong()),
+        "bye": frames.control(messages.Bye()),
         "ack": frames.ack([(copy_id, proof), (bytes(8), frames.NO_PROOF)]),
         "send": frames.send(mid, "bob", b"common"),
         "fanout": frames.fanout(mid, ("bob", "carol"), b"common", (b"one", b"two")),
     }
     broker: dict[str, frames.Frames] = {
-        "challenge": frames.control(frames.Challenge(bytes(32))),
-        "welcome": frames.control(frames.Welcome(1, "c0ffee")),
-        "roster": frames.control(frames.Roster(True, False, (entry,), ("bob",))),
-        "bundles": frames.control(frames.Bundles((frames.Found("alice", bundle), frames.Found("bob", None)))),
-        "ping": frames.control(frames.Ping()),
-        "pong": frames.control(frames.Pong()),
-        "bye": frames.control(frames.Bye()),
-        "error": frames.control(frames.Error(frames.Reason.NAME_TAKEN)),
-        "error-about-a-message": frames.control(frames.Error(frames.Reason.BUSY, mid)),
+        "challenge": frames.control(messages.Challenge(bytes(32))),
+        "welcome": frames.control(messages.Welcome(1, "c0ffee")),
+        "roster": frames.control(messages.Roster(True, False, (entry,), ("bob",))),
+        "bundles": frames.control(messages.Bundles((messages.Found("alice", bundle), messages.Found("bob", None)))),
+        "ping": frames.control(messages.Ping()),
+        "pong": frames.control(messages.Pong()),
+        "bye": frames.control(messages.Bye()),
+        "error": frames.control(messages.Error(messages.Reason.NAME_TAKEN)),
+        "error-about-a-message": frames.control(messages.Error(messages.Reason.BUSY, mid)),
         "results": frames.results(results),
         "deliver": frames.deliver(copy_id, mid, "alice", b"common", None),
         "deliver-with-wrap": frames.deliver(copy_id, mid, "alice", b"common", b"wrap"),

@@ -16,13 +16,14 @@ from zmq.utils import z85
 
 from broker.access import Access
 from broker.server import CurveKeys, Server
-from core import frames
+from core import frames, messages
 from core.address import BrokerAddress
 from core.clock import Instant
-from core.frames import Challenge, Control, Deliver, Frames, FromBroker, Hello, Mode, Prove, Results, Roster, Status, Welcome
+from core.frames import Frames
 from core.identity import Identity, guest_identity
 from core.limits import NONCE_BYTES, PROTOCOL_VERSION, ROUTING_ID_BYTES
 from core.login import LoginContext, prove
+from core.messages import Challenge, Control, Deliver, FromBroker, Hello, Mode, Prove, Results, Roster, Status, Welcome
 from core.rsa import OpeningKey, SigningKey
 
 _T = TypeVar("_T", bound=FromBroker)
@@ -203,9 +204,9 @@ class Wire:
     def delivery(self) -> Deliver:
         return self.expect(Deliver)
 
-    def results(self, count: int) -> list[frames.Result]:
+    def results(self, count: int) -> list[messages.Result]:
         """The next results, at least ``count``."""
-        found: list[frames.Result] = []
+        found: list[messages.Result] = []
         while len(found) < count:
             found += self.expect(Results).results
         return found

@@ -15,8 +15,9 @@ from core.bundle import Suite
 from core.clock import Instant
 from core.errors import FrameError
 from core.events import Event, MessageReceived, MessageRefused, Outcome, Receipt
-from core.frames import Frames, Mode
+from core.frames import Frames
 from core.identity import Identity, guest_identity
+from core.messages import Mode
 from core.session import Session, State
 from tests.keys import BROKER_KEY, Keys, keys_of
 

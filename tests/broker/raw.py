@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core import frames
+from core import frames, messages
 from core.bundle import Kind, sign_bundle
-from core.frames import Error, Frames, Hello, Mode, Prove, Reason
+from core.frames import Frames
 from core.login import LoginContext, prove
+from core.messages import Error, Hello, Mode, Prove, Reason
 from core.rsa import SigningKey
 from tests.keys import BROKER_KEY, Keys, keys_of
 from tests.pairs import World
@@ -43,7 +44,7 @@ class Raw:
         """Go through a login; returns the broker's last word on it. ``changes`` are to what is signed."""
         hello = hello or self.hello()
         (challenge,) = self.say(frames.control(hello))
-        if not isinstance(challenge, frames.Challenge):
+        if not isinstance(challenge, messages.Challenge):
             return challenge
         context = LoginContext(BROKER_KEY, self.client_key, hello.nonce, challenge.nonce, hello.user)
         signature = prove(signing or MALLORY.signing, replace(context, **changes))

@@ -6,8 +6,8 @@ import itertools
 
 from broker.directory import Connection, Directory
 from core.bundle import Kind
-from core.frames import Entry, Hello, Mode, Roster
 from core.limits import ROSTER_CHUNK, USER_CONNECTIONS_MAX
+from core.messages import Entry, Hello, Mode, Roster
 from core.peers import Peers
 
 numbers = itertools.count()

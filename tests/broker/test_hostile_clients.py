@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from core import frames
+from core import frames, messages
 from core.bundle import Kind, SignedBundle, sign_bundle
 from core.encoding import b64url
 from core.events import Disconnected, Outcome
-from core.frames import Frames, Prove, Reason, Result, Status, Welcome
+from core.frames import Frames
 from core.limits import LOGIN_TIME_MAX, UNPROVEN_MAX, USER_CONNECTIONS_MAX, WINDOW_BYTES, WINDOW_COPIES
+from core.messages import Prove, Reason, Result, Status, Welcome
 from core.rsa import Purpose, SigningKey
 from tests.broker.raw import MALLORY, Raw, refusal
 from tests.keys import Keys, keys_of
@@ -119,8 +120,8 @@ def test_nothing_works_before_the_login(world: World, what: str) -> None:
         "send": frames.send(bytes(16), "alice", b"x"),
         "fanout": frames.fanout(bytes(16), ["alice"], b"x", [b"y"]),
         "ack": frames.ack([(bytes(8), bytes(32))]),
-        "lookup": frames.control(frames.Lookup(("alice",))),
-        "users": frames.control(frames.Users()),
+        "lookup": frames.control(messages.Lookup(("alice",))),
+        "users": frames.control(messages.Users()),
         "prove": frames.control(Prove(bytes(256))),
         "ping": [frames.PING],
     }
@@ -166,7 +167,7 @@ def test_logins_are_bounded_in_number_and_time(world: World) -> None:
     crowd = [Raw.open(world) for _ in range(UNPROVEN_MAX)]
     answers = [one.say(hello)[0] for one in crowd]
     assert refusal(answers[-1]) is Reason.BUSY
-    assert all(isinstance(one, frames.Challenge) for one in answers[:-1])
+    assert all(isinstance(one, messages.Challenge) for one in answers[:-1])
     world.pass_time(LOGIN_TIME_MAX + 0.1)
     world.router.sweep(world.now)
     world.tick()
@@ -261,7 +262,7 @@ def test_a_fan_out_is_answered_place_by_place(world: World) -> None:
     raw.log_in()
     mid = os.urandom(16)
     answers = raw.say(frames.fanout(mid, ["nobody", "alice", "bob"], b"common", [b"1", b"2", b"3"]))
-    assert answers[-1] == frames.Results((Result(mid, 0, Status.ABSENT),))
+    assert answers[-1] == messages.Results((Result(mid, 0, Status.ABSENT),))
     world.settle()
     assert [one.stage for one in alice.refusals] == ["parse"]
 
@@ -275,7 +276,7 @@ def test_a_client_that_never_acknowledges_is_bounded(world: World) -> None:
     statuses: Counter[Status] = Counter()
     for number in range(WINDOW_BYTES // len(big) + 10):
         for answer in sender.say(frames.send(number.to_bytes(16, "big"), "mallory", big)):
-            if isinstance(answer, frames.Results):
+            if isinstance(answer, messages.Results):
                 statuses.update(one.status for one in answer.results)
     assert statuses == {Status.FULL: 10}
     connection = world.router.connections[raw.rid]

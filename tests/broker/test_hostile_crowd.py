@@ -9,7 +9,8 @@ import pytest
 
 from core import frames
 from core.events import Disconnected, MessageReceived, Outcome
-from core.frames import Frames, Welcome
+from core.frames import Frames
+from core.messages import Welcome
 from tests.broker.raw import Raw
 from tests.hostile import Boom, Forger, controls, noise, nonsense, pickled
 from tests.pairs import Client, World

@@ -16,8 +16,8 @@ from clients.chat import ChatClient, ConnectionState
 from core.address import BrokerAddress
 from core.errors import BrokerKeyMismatch
 from core.events import MessageReceived, Outcome
-from core.frames import Error
 from core.limits import SILENCE_MAX
+from core.messages import Error
 from core.places import FILE_NAME
 from tests.broker_process import BrokerProcess, Running, broker_command, environment, listening
 from tests.net import Wire, curve_keys, until

@@ -11,10 +11,10 @@ from zmq.utils import z85
 
 from broker.access import Access
 from broker.server import Server
-from core import frames
+from core import frames, messages
 from core.errors import BrokerFailed
-from core.frames import Bye, Challenge, Deliver, Error, Mode, Ping, Pong, Reason, Results, Roster, Status, Welcome
 from core.limits import FRAME_MAX, SILENCE_MAX, WINDOW_BYTES, WINDOW_COPIES
+from core.messages import Bye, Challenge, Deliver, Error, Mode, Ping, Pong, Reason, Results, Roster, Status, Welcome
 from tests.net import LocalBroker, Wire, curve_keys, identity, tables, until, works
 
 # Login
@@ -27,7 +27,7 @@ def test_a_message_and_its_answer(broker: LocalBroker) -> None:
         copy = bob.delivery()
         assert (copy.mid, copy.sender, copy.common, copy.wrap) == (mid, "alice", b"for bob", None)
         bob.ack([copy], proof)
-        assert alice.results(1) == [frames.Result(mid, 0, Status.DELIVERED, proof)]
+        assert alice.results(1) == [messages.Result(mid, 0, Status.DELIVERED, proof)]
 
 
 def test_a_login_and_the_first_message_in_one_go(broker: LocalBroker) -> None:
@@ -171,7 +171,7 @@ def test_the_first_acknowledgement_of_two_connections_retires_the_copy(broker: L
         at_desk, on_phone = desk.delivery(), phone.delivery()
         assert at_desk == on_phone
         phone.ack([on_phone], bytes([7]) * 32)
-        assert alice.results(1) == [frames.Result(mid, 0, Status.DELIVERED, bytes([7]) * 32)]
+        assert alice.results(1) == [messages.Result(mid, 0, Status.DELIVERED, bytes([7]) * 32)]
         desk.ack([at_desk], bytes([8]) * 32)
         with Wire(broker.address).log_in("carol") as carol:
             works(broker, alice, carol)
@@ -255,7 +255,7 @@ def test_results_are_not_lost_however_many(broker: LocalBroker) -> None:
 def test_nothing_of_mail_reaches_those_who_only_send(broker: LocalBroker) -> None:
     with Wire(broker.address).log_in("cron", Mode.SEND) as cron, Wire(broker.address).log_in("alice") as alice:
         mid = alice.mail("cron")
-        assert alice.results(1) == [frames.Result(mid, 0, Status.ABSENT)]
+        assert alice.results(1) == [messages.Result(mid, 0, Status.ABSENT)]
         works(broker, cron, alice)
         cron.say(Ping())
         while not isinstance(message := cron.read(), Pong):

@@ -11,8 +11,8 @@ import zmq
 
 from broker.access import Access
 from core import frames
-from core.frames import Bye, Error, Ping, Pong, Reason, Status
 from core.limits import FRAME_MAX, LOGIN_TIME_MAX
+from core.messages import Bye, Error, Ping, Pong, Reason, Status
 from tests.net import LocalBroker, Wire, identity, tables, until, works
 
 # Those who do not log in

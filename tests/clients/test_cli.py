@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle import Suite
-from core.frames import Mode
+from core.messages import Mode
 from tests.broker_process import BrokerProcess, Running, cli, cli_command, environment, got, listening
 from tests.net import PATIENCE, Wire, identity
 

@@ -10,38 +10,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import frames
+from core import frames, messages
 from core.bundle import Kind, SignedBundle
 from core.errors import FrameError
-from core.frames import Frames, FromBroker, FromClient, Reason, Result, Status
+from core.frames import Frames
 from core.limits import ACKS_MAX, FRAME_MAX, LOOKUP_MAX, RECIPIENTS_MAX, RESULTS_MAX, ROSTER_CHUNK, WRAP_MAX
+from core.messages import FromBroker, FromClient, Reason, Result, Status
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != "everyone")
 mids, hashes, nonces = (st.binary(min_size=size, max_size=size) for size in (16, 32, 32))
 blobs = st.binary(max_size=200)
 bundles = st.builds(SignedBundle, st.binary(max_size=2048), st.binary(min_size=256, max_size=256))
-entries = st.builds(frames.Entry, names, st.sampled_from(Kind), hashes)
+entries = st.builds(messages.Entry, names, st.sampled_from(Kind), hashes)
 unique_names = st.lists(names, min_size=1, max_size=6, unique=True)
-controls = st.one_of(st.just(frames.Ping()), st.just(frames.Pong()), st.just(frames.Bye()))
+controls = st.one_of(st.just(messages.Ping()), st.just(messages.Pong()), st.just(messages.Bye()))
 spkis = st.binary(min_size=294, max_size=294)
 versions = st.lists(st.integers(-(2**63), 2**63), min_size=1, max_size=16).map(tuple)
 
 from_clients = st.one_of(
     controls,
-    st.just(frames.Users()),
+    st.just(messages.Users()),
     st.builds(
-        frames.Hello, versions, st.sampled_from(frames.Mode), names, st.sampled_from(Kind), spkis, st.none() | bundles, nonces
+        messages.Hello,
+        versions,
+        st.sampled_from(messages.Mode),
+        names,
+        st.sampled_from(Kind),
+        spkis,
+        st.none() | bundles,
+        nonces,
     ),
-    st.builds(frames.Prove, st.binary(min_size=256, max_size=256)),
-    st.builds(frames.Lookup, unique_names.map(tuple)),
+    st.builds(messages.Prove, st.binary(min_size=256, max_size=256)),
+    st.builds(messages.Lookup, unique_names.map(tuple)),
 )
 from_brokers = st.one_of(
     controls,
-    st.builds(frames.Challenge, nonces),
-    st.builds(frames.Welcome, st.integers(0, 2**63), st.text(max_size=20)),
-    st.builds(frames.Roster, st.booleans(), st.booleans(), st.lists(entries, max_size=4).map(tuple), unique_names.map(tuple)),
-    st.builds(frames.Bundles, st.lists(st.builds(frames.Found, names, st.none() | bundles), min_size=1, max_size=4).map(tuple)),
-    st.builds(frames.Error, st.sampled_from(Reason), st.none() | mids),
+    st.builds(messages.Challenge, nonces),
+    st.builds(messages.Welcome, st.integers(0, 2**63), st.text(max_size=20)),
+    st.builds(messages.Roster, st.booleans(), st.booleans(), st.lists(entries, max_size=4).map(tuple), unique_names.map(tuple)),
+    st.builds(
+        messages.Bundles, st.lists(st.builds(messages.Found, names, st.none() | bundles), min_size=1, max_size=4).map(tuple)
+    ),
+    st.builds(messages.Error, st.sampled_from(Reason), st.none() | mids),
 )
 results = st.one_of(
     st.builds(Result, mids, st.integers(0, 65535), st.just(Status.DELIVERED), hashes),
@@ -64,60 +74,60 @@ def test_controls_of_a_broker_round_trip(message: Any) -> None:
 
 @given(st.lists(st.tuples(st.binary(min_size=8, max_size=8), hashes), min_size=1, max_size=6))
 def test_acks_round_trip(copies: list[tuple[bytes, bytes]]) -> None:
-    assert read_client(frames.ack(copies)) == frames.Ack(tuple(copies))
+    assert read_client(frames.ack(copies)) == messages.Ack(tuple(copies))
 
 
 @given(st.lists(results, min_size=1, max_size=6))
 def test_results_round_trip(items: list[Result]) -> None:
-    assert read_broker(frames.results(items)) == frames.Results(tuple(items))
+    assert read_broker(frames.results(items)) == messages.Results(tuple(items))
 
 
 @given(mids, names, blobs)
 def test_send_round_trips(mid: bytes, to: str, common: bytes) -> None:
-    assert read_client(frames.send(mid, to, common)) == frames.Send(mid, to, common)
+    assert read_client(frames.send(mid, to, common)) == messages.Send(mid, to, common)
 
 
 @given(mids, unique_names, blobs, st.data())
 def test_fanout_round_trips(mid: bytes, to: list[str], common: bytes, data: st.DataObject) -> None:
     wraps = tuple(data.draw(st.lists(blobs, min_size=len(to), max_size=len(to))))
-    assert read_client(frames.fanout(mid, to, common, wraps)) == frames.Fanout(mid, tuple(to), common, wraps)
+    assert read_client(frames.fanout(mid, to, common, wraps)) == messages.Fanout(mid, tuple(to), common, wraps)
 
 
 @given(st.binary(min_size=8, max_size=8), mids, names, blobs, st.none() | blobs)
 def test_deliver_round_trips(copy_id: bytes, mid: bytes, sender: str, common: bytes, wrap: bytes | None) -> None:
     raw = frames.deliver(copy_id, mid, sender, common, wrap)
-    assert read_broker(raw) == frames.Deliver(copy_id, mid, sender, common, wrap)
+    assert read_broker(raw) == messages.Deliver(copy_id, mid, sender, common, wrap)
 
 
 def test_the_most_that_fits() -> None:
     mid = bytes(16)
     users = tuple(f"u{at}" for at in range(RECIPIENTS_MAX))
-    assert read_client(frames.fanout(mid, users, b"c", [b"w"] * RECIPIENTS_MAX)) == frames.Fanout(
+    assert read_client(frames.fanout(mid, users, b"c", [b"w"] * RECIPIENTS_MAX)) == messages.Fanout(
         mid, users, b"c", (b"w",) * RECIPIENTS_MAX
     )
     acks = [(at.to_bytes(8, "big"), bytes(32)) for at in range(ACKS_MAX)]
-    assert read_client(frames.ack(acks)) == frames.Ack(tuple(acks))
+    assert read_client(frames.ack(acks)) == messages.Ack(tuple(acks))
     items = [Result(mid, at, Status.DELIVERED, bytes(32)) for at in range(RESULTS_MAX)]
-    assert read_broker(frames.results(items)) == frames.Results(tuple(items))
-    entry = frames.Entry("x" * 32, Kind.PROFILE, bytes(32))
-    roster = frames.Roster(False, False, (entry,) * ROSTER_CHUNK, ("y" * 32,) * ROSTER_CHUNK)
+    assert read_broker(frames.results(items)) == messages.Results(tuple(items))
+    entry = messages.Entry("x" * 32, Kind.PROFILE, bytes(32))
+    roster = messages.Roster(False, False, (entry,) * ROSTER_CHUNK, ("y" * 32,) * ROSTER_CHUNK)
     assert read_broker(frames.control(roster)) == roster
     bundle = SignedBundle(bytes(1300), bytes(256))
-    found = frames.Bundles(tuple(frames.Found(f"u{at}", bundle) for at in range(LOOKUP_MAX)))
+    found = messages.Bundles(tuple(messages.Found(f"u{at}", bundle) for at in range(LOOKUP_MAX)))
     assert read_broker(frames.control(found)) == found
-    assert read_client([b"S" + mid + b"bob", bytes(FRAME_MAX)]) == frames.Send(mid, "bob", bytes(FRAME_MAX))
+    assert read_client([b"S" + mid + b"bob", bytes(FRAME_MAX)]) == messages.Send(mid, "bob", bytes(FRAME_MAX))
 
 
 def test_one_too_many() -> None:
     mid = bytes(16)
-    entry = frames.Entry("x", Kind.GUEST, bytes(32))
+    entry = messages.Entry("x", Kind.GUEST, bytes(32))
     too_many: list[Frames] = [
         frames.results([Result(mid, 0, Status.TAKEN)] * (RESULTS_MAX + 1)),
-        frames.control(frames.Roster(False, False, (entry,) * (ROSTER_CHUNK + 1), ())),
-        frames.control(frames.Bundles((frames.Found("x", None),) * (LOOKUP_MAX + 1))),
-        frames.control(frames.Bundles((frames.Found("x", SignedBundle(bytes(2049), bytes(256))),))),
-        frames.control(frames.Bundles((frames.Found("x", SignedBundle(b"", bytes(255))),))),
-        frames.control(frames.Welcome(1, "x" * 65)),
+        frames.control(messages.Roster(False, False, (entry,) * (ROSTER_CHUNK + 1), ())),
+        frames.control(messages.Bundles((messages.Found("x", None),) * (LOOKUP_MAX + 1))),
+        frames.control(messages.Bundles((messages.Found("x", SignedBundle(bytes(2049), bytes(256))),))),
+        frames.control(messages.Bundles((messages.Found("x", SignedBundle(b"", bytes(255))),))),
+        frames.control(messages.Welcome(1, "x" * 65)),
         [*frames.deliver(bytes(8), mid, "bob", b"", b""), b""],
         frames.deliver(bytes(8), mid, "bob", bytes(FRAME_MAX + 1), None),
     ]

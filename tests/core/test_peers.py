@@ -7,8 +7,8 @@ import pytest
 from core.bundle import Kind, sign_bundle
 from core.errors import BadBundle, RemoteProtocolError
 from core.events import PeerKeyChanged, RosterChanged, Trust
-from core.frames import Entry, Roster
 from core.limits import BUNDLE_LIFE, ROSTER_CHUNK, ROSTER_MAX
+from core.messages import Entry, Roster
 from core.peers import Peers
 from tests.keys import keys_of
 

@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from core import frames
+from core import frames, messages
 from core.bundle import Suite
 from core.encoding import b64url, unpack
 from core.envelope import Header
 from core.errors import BadName, LocalProtocolError
 from core.events import Outcome, PeerKeyChanged
-from core.frames import Deliver, Frames, Result, Results, Status
+from core.frames import Frames
 from core.identity import guest_identity
+from core.messages import Deliver, Result, Results, Status
 from tests.keys import Keys, keys_of
 from tests.pairs import Client, World, swallow
 
@@ -53,7 +54,7 @@ def _rekeyed(world: World, client: Client, name_of_new_ek: str) -> Client:
     """The same identity key on a new connection, with another encryption key."""
     keys = Keys(client.keys.signing, keys_of(name_of_new_ek).opening)
     identity = guest_identity(client.user, keys.signing, keys.opening, sid=os.urandom(16), now=world.now.wall)
-    fresh = world.adopt(identity, frames.Mode.FULL, keys)
+    fresh = world.adopt(identity, messages.Mode.FULL, keys)
     world.lose(client)
     world.clients.remove(client)
     world.connect(fresh)
@@ -249,9 +250,9 @@ def test_bundles_that_are_not_believed(world: World) -> None:
 
     def lie(raw: Frames) -> list[Frames]:
         message = frames.read_from_broker(raw)
-        if not isinstance(message, frames.Bundles):
+        if not isinstance(message, messages.Bundles):
             return [raw]
-        return [frames.control(frames.Bundles(tuple(frames.Found(one.user, offered[one.user]) for one in message.found)))]
+        return [frames.control(messages.Bundles(tuple(messages.Found(one.user, offered[one.user]) for one in message.found)))]
 
     alice.to_client = lie
     id_ = world.say(alice, "x", "bob", "carol", "dave", everyone=True)
@@ -261,14 +262,14 @@ def test_bundles_that_are_not_believed(world: World) -> None:
 def test_bundles_that_were_not_asked_for_are_not_learnt(world: World) -> None:
     alice = world.join("alice")
     mallory = guest_identity("bob", keys_of("mallory").signing, keys_of("mallory").opening, sid=bytes(16), now=world.now.wall)
-    alice.inbox.append(frames.control(frames.Bundles((frames.Found("bob", mallory.bundle),))))
+    alice.inbox.append(frames.control(messages.Bundles((messages.Found("bob", mallory.bundle),))))
     world.settle()
     assert alice.session.peers.bundle("bob", world.now.ms) is None
     assert len(alice.events) == 2
 
 
 def test_the_list_of_users_can_be_asked_for_at_any_time(world: World) -> None:
-    sender = world.make("alice", mode=frames.Mode.SEND)
+    sender = world.make("alice", mode=messages.Mode.SEND)
     sender.session.ask_users()  # before the login: it must not disturb that
     world.begin(sender)
     sender.session.ask_users()

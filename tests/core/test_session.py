@@ -6,15 +6,15 @@ import os
 
 import pytest
 
-from core import frames
+from core import frames, messages
 from core.bundle import Kind, Suite
 from core.clock import Instant
 from core.content import Text
 from core.errors import LocalProtocolError, MessageTooLong, NameTaken, RemoteProtocolError, VersionRefused
 from core.events import Disconnected, Outcome, PeerKeyChanged, Refused, RosterChanged, Trust, Welcomed
-from core.frames import Entry, Mode, Result, Status
 from core.identity import guest_identity
 from core.limits import HEARTBEAT, SILENCE_MAX
+from core.messages import Entry, Mode, Result, Status
 from core.session import TRANSITIONS, Session, State
 from tests.keys import BROKER_KEY, keys_of
 from tests.pairs import World
@@ -211,7 +211,7 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
     alice = world.make("alice")
     world.begin(alice)
     alice.session.outgoing()
-    alice.inbox.append(frames.control(frames.Error(frames.Reason.VERSION)))
+    alice.inbox.append(frames.control(messages.Error(messages.Reason.VERSION)))
     world.settle()
     (event,) = alice.events
     assert isinstance(event, Refused)
@@ -221,14 +221,14 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
 def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:
     session = _in_state(world, State.PROVING)
     with pytest.raises(RemoteProtocolError):
-        session.receive(frames.control(frames.Welcome(2, "x")), world.now)
+        session.receive(frames.control(messages.Welcome(2, "x")), world.now)
 
 
 def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
     alice = world.make("alice")
     world.begin(alice)
     alice.session.outgoing()
-    alice.inbox.append(frames.control(frames.Error(frames.Reason.BUSY)))
+    alice.inbox.append(frames.control(messages.Error(messages.Reason.BUSY)))
     world.settle()
     assert alice.session.state is State.OFFLINE
     world.connect(alice)
@@ -242,24 +242,24 @@ def test_a_login_cannot_be_begun_twice(world: World) -> None:
 
 # States
 
-FROM_BROKER: list[frames.Control | frames.Results | frames.Deliver] = [
-    frames.Challenge(bytes(32)),
-    frames.Welcome(1, "x"),
-    frames.Roster(True, False, (), ()),
-    frames.Bundles((frames.Found("bob", None),)),
-    frames.Ping(),
-    frames.Pong(),
-    frames.Bye(),
-    frames.Error(frames.Reason.BUSY),
-    frames.Results((Result(bytes(16), 0, Status.TAKEN),)),
-    frames.Deliver(bytes(8), bytes(16), "bob", b"x", None),
+FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
+    messages.Challenge(bytes(32)),
+    messages.Welcome(1, "x"),
+    messages.Roster(True, False, (), ()),
+    messages.Bundles((messages.Found("bob", None),)),
+    messages.Ping(),
+    messages.Pong(),
+    messages.Bye(),
+    messages.Error(messages.Reason.BUSY),
+    messages.Results((Result(bytes(16), 0, Status.TAKEN),)),
+    messages.Deliver(bytes(8), bytes(16), "bob", b"x", None),
 ]
 
 
-def _raw(message: frames.Control | frames.Results | frames.Deliver) -> frames.Frames:
-    if isinstance(message, frames.Results):
+def _raw(message: messages.Control | messages.Results | messages.Deliver) -> frames.Frames:
+    if isinstance(message, messages.Results):
         return frames.results(message.results)
-    if isinstance(message, frames.Deliver):
+    if isinstance(message, messages.Deliver):
         return frames.deliver(message.copy_id, message.mid, message.sender, message.common, message.wrap)
     return frames.control(message)
 
@@ -270,24 +270,24 @@ def _in_state(world: World, state: State) -> Session:
         world.begin(client)
         client.session.outgoing()
     if state in (State.PROVING, State.READY):
-        client.session.receive(frames.control(frames.Challenge(bytes(32))), world.now)
+        client.session.receive(frames.control(messages.Challenge(bytes(32))), world.now)
     if state is State.READY:
-        client.session.receive(frames.control(frames.Welcome(1, "x")), world.now)
+        client.session.receive(frames.control(messages.Welcome(1, "x")), world.now)
     if state is State.REFUSED:
-        client.session.receive(frames.control(frames.Error(frames.Reason.NAME_TAKEN)), world.now)
+        client.session.receive(frames.control(messages.Error(messages.Reason.NAME_TAKEN)), world.now)
     assert client.session.state is state
     client.session.outgoing()
     return client.session
 
 
 def test_the_messages_here_are_all_that_a_broker_says() -> None:
-    assert {type(one) for one in FROM_BROKER} == set(frames.FromBroker.__args__)
+    assert {type(one) for one in FROM_BROKER} == set(messages.FromBroker.__args__)
     assert set(TRANSITIONS) == set(State)
 
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("message", FROM_BROKER, ids=lambda one: type(one).__name__)
-def test_every_cell_of_the_table(world: World, state: State, message: frames.Control) -> None:
+def test_every_cell_of_the_table(world: World, state: State, message: messages.Control) -> None:
     session = _in_state(world, state)
     following = TRANSITIONS[state].get(type(message))  # type: ignore[arg-type]
     if following is None:
@@ -298,7 +298,7 @@ def test_every_cell_of_the_table(world: World, state: State, message: frames.Con
         assert session.outgoing() == []
     else:
         session.receive(_raw(message), world.now)
-        busy = isinstance(message, frames.Error)
+        busy = isinstance(message, messages.Error)
         assert session.state is (State.OFFLINE if busy else following)
 
 
@@ -313,7 +313,7 @@ def test_a_silent_session_pings_and_any_traffic_keeps_it(world: World) -> None:
         assert alice.session.tick(world.now) == []
         assert alice.session.tick(world.now) == []  # once for each interval
         assert alice.session.outgoing() == [[frames.PING]]
-        alice.inbox.append(frames.control(frames.Pong()))
+        alice.inbox.append(frames.control(messages.Pong()))
         world.settle()
         world.router.connections[alice.rid].seen = world.now.mono
     assert alice.session.state is State.READY
@@ -342,7 +342,7 @@ def test_a_ping_is_answered(world: World) -> None:
     alice = world.join("alice")
     alice.inbox.append([frames.PING])
     world.download(alice)
-    assert alice.session.outgoing() == [frames.control(frames.Pong())]
+    assert alice.session.outgoing() == [frames.control(messages.Pong())]
 
 
 def test_the_broker_ends_silent_clients(world: World) -> None:
