@@ -10,8 +10,8 @@ import pytest
 import zmq
 
 from core import frames
-from core.frames import Bye, Roster
 from core.limits import ROSTER_TICK
+from core.messages import Bye, Roster
 from tests.net import LocalBroker, Wire, identity, until
 
 BATCH = 25

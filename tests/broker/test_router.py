@@ -15,13 +15,16 @@ from broker.router import Router
 from core import frames
 from core.bundle import Kind
 from core.clock import Instant
-from core.frames import (
+from core.frames import Frames
+from core.identity import Identity
+from core.limits import LOGIN_TIME_MAX, SILENCE_MAX, UNPROVEN_MAX, USER_CONNECTIONS_MAX, WINDOW_BYTES, WINDOW_COPIES
+from core.login import LoginContext, prove
+from core.messages import (
     Bundles,
     Bye,
     Challenge,
     Control,
     Error,
-    Frames,
     FromBroker,
     Hello,
     Lookup,
@@ -36,9 +39,6 @@ from core.frames import (
     Users,
     Welcome,
 )
-from core.identity import Identity
-from core.limits import LOGIN_TIME_MAX, SILENCE_MAX, UNPROVEN_MAX, USER_CONNECTIONS_MAX, WINDOW_BYTES, WINDOW_COPIES
-from core.login import LoginContext, prove
 from tests.net import identity
 
 BROKER_KEY = bytes(range(32))

@@ -26,7 +26,7 @@ from core.errors import (
     TimeRanOut,
 )
 from core.events import Event, MessageReceived, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
-from core.frames import Mode
+from core.messages import Mode
 from tests.net import PATIENCE, LocalBroker, Wire, curve_keys, until
 
 

@@ -8,7 +8,7 @@ from clients.timeline import CONVERSATIONS_MAX, LINES_MAX, LineKind, Timeline
 from core.bundle import Kind, Suite
 from core.content import Text, Unknown
 from core.events import Message, MessageReceived, MessageRefused, Outcome, PeerKeyChanged, Receipt, RosterChanged, Trust
-from core.frames import Entry
+from core.messages import Entry
 from core.names import EVERYONE
 from core.order import Place
 
