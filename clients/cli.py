@@ -198,7 +198,7 @@ def listen(context: click.Context, /, sender: str | None, number: int | None, ti
     if sender is not None:
         check_name(sender)
     left = number
-    with _client(settings, Mode.FULL, timeout or _DEFAULT_TIMEOUT) as client:
+    with _client(settings, Mode.FULL, _DEFAULT_TIMEOUT) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         for event in client.events(timeout):
             if not isinstance(event, MessageReceived):
