@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from clients.chat import ChatClient
 from core.address import BrokerAddress
+from tests.broker_process import BrokerProcess, Running, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 60.0  # seconds: far more than anything here takes, on a machine that is busy with other things, too
 HOW_TO_GET_ONE = "there is no Chromium here; get one with 'apt-get install chromium' or 'playwright install chromium'"
 
@@ -30,117 +28,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@dataclass
-class Service:
-    """A process, and the environment in which it and its clients find each other."""
-
-    process: subprocess.Popen[str]
-    environ: dict[str, str]
-
-    def said(self, what: str) -> None:
-        """Wait until it has said so on the stream that was kept open."""
-        stream = self.process.stdout or self.process.stderr
-        assert stream is not None
-        lines = []
-        for line in stream:
-            lines.append(line)
-            if what in line:
-                return
-        raise AssertionError(f"it ended without a word of {what!r}: {''.join(lines)}")
-
-
-@contextmanager
-def service(environ: dict[str, str], *command: str, stream: str) -> Iterator[Service]:
-    """Run a Python module until the block ends; ``stream`` (stdout or stderr) can be read."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=environ,
-        text=True,
-        stdout=subprocess.PIPE if stream == "stdout" else subprocess.DEVNULL,
-        stderr=subprocess.PIPE if stream == "stderr" else subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield Service(process, environ)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(LIMIT)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-
-
-class Broker:
-    """A broker that can be killed and started again under the same address."""
-
-    def __init__(self, environ: dict[str, str], data: Path) -> None:
-        self.environ = environ
-        self._data = data
-        self._port = 0
-        self._running = ExitStack()
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def address(self) -> BrokerAddress:
-        return BrokerAddress.parse(json.loads((self._data / "broker.json").read_bytes())["url"])
-
-    def start(self) -> None:
-        options = ("--host", "127.0.0.1", "--port", str(self._port), "--data", str(self._data))
-        running = self._running.enter_context(service(self.environ, "broker", *options, stream="stderr"))
-        running.said("Clients of this user on this machine find it")
-        self._process = running.process
-        self._port = self.address.port
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(LIMIT)
-
-    def close(self) -> None:
-        self._running.close()
-
-
-def environment(folder: Path) -> dict[str, str]:
-    places = {"XDG_RUNTIME_DIR": folder / "runtime", "XDG_STATE_HOME": folder / "state", "HOME": folder / "home"}
-    for place in places.values():
-        place.mkdir(mode=0o700)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SECURECHAT_", "STREAMLIT_"))}
-    return {**kept, **{name: str(place) for name, place in places.items()}, "PYTHONUNBUFFERED": "1"}
-
-
 @pytest.fixture(scope="package")
-def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which nothing of this user's is found."""
-    return environment(tmp_path_factory.mktemp("user"))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home folder of somebody who has used nothing yet."""
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture
-def broker(environ: dict[str, str], tmp_path: Path) -> Iterator[Broker]:
+def broker(home: Path, tmp_path: Path) -> Iterator[BrokerProcess]:
     """A running broker. Each test has one of its own, so nobody is there whom it did not invite."""
-    one = Broker(environ, tmp_path / "data")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.close()
+    with BrokerProcess(home, data=tmp_path / "data") as running:
+        running.err.has("its address is")
+        yield running
 
 
 @contextmanager
-def page_server(environ: dict[str, str]) -> Iterator[str]:
-    """The page at a free port; gives its URL."""
+def page_server(home: Path) -> Iterator[str]:
+    """The page at a free port, for who lives in ``home``; gives its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    with service(environ, "streamlit", "run", "clients/streamlit_app.py", "--server.port", port, stream="stdout") as page:
-        page.said("URL:")
+    command = [sys.executable, "-m", "streamlit", "run", "clients/streamlit_app.py", "--server.port", port]
+    with Running(command, environment(home)) as page:
+        page.out.has("URL:")
         yield f"http://127.0.0.1:{port}"
+        page.end()
 
 
 @pytest.fixture(scope="package")
-def page_url(environ: dict[str, str]) -> Iterator[str]:
+def page_url(home: Path) -> Iterator[str]:
     """Where the page is; it finds each test's broker by itself."""
-    with page_server(environ) as url:
+    with page_server(home) as url:
         yield url
 
 
@@ -215,7 +133,7 @@ window.addEventListener("message", (event) => {
 
 
 @pytest.fixture
-def tabs(chromium: Browser, page_url: str, broker: Broker) -> Iterator[Tabs]:
+def tabs(chromium: Browser, page_url: str, broker: BrokerProcess) -> Iterator[Tabs]:
     """Opens tabs of the page, and closes them."""
     opened = Tabs(chromium, page_url)
     try:
@@ -252,21 +170,8 @@ def choose(page: Page, name: str) -> None:
     expect(page.get_by_placeholder(f"Message {name.lower()}", exact=True)).to_be_visible()
 
 
-def command_line(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run securechat-cli to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "clients.cli", *arguments],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-
-
 @pytest.fixture
-def guest(broker: Broker) -> Iterator[GuestFactory]:
+def guest(broker: BrokerProcess) -> Iterator[GuestFactory]:
     """Makes guests without a page."""
     with ExitStack() as stack:
         yield GuestFactory(stack, broker.address)

@@ -9,22 +9,20 @@ from playwright.sync_api import expect
 from clients.chat import ChatClient
 from clients.view import text_of
 from core.events import MessageReceived, RosterChanged
+from tests.broker_process import BrokerProcess, cli, listening
 from tests.browser.conftest import (
     LIMIT,
-    Broker,
     GuestFactory,
     Tabs,
     choose,
-    command_line,
     connect,
     refreshes,
-    service,
     wait_for_refreshes,
     write,
 )
 
 
-def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: Broker) -> None:
+def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: BrokerProcess) -> None:
     alice = tabs.join("alice")
     expect(alice.get_by_text("securechat-cli --as carol send alice")).to_be_visible()
     bob = tabs.join("bob")
@@ -41,20 +39,20 @@ def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: 
     choose(bob, "Everyone")
     expect(bob.get_by_text("for you alone")).to_have_count(0)
 
-    with service(broker.environ, "clients.cli", "--as", "carol", "listen", "-n", "2", stream="stdout") as carol:
+    with listening(broker.env, "carol", "-n", "2") as carol:
         expect(alice.get_by_role("button", name="carol")).to_be_visible()
         choose(alice, "Everyone")
         write(alice, "everyone", "hello to all")
-        carol.said("alice to everyone: hello to all")
+        carol.out.has("alice to everyone: hello to all")
         expect(bob.locator(".st-key-log")).to_contain_text("hello to all")
         choose(alice, "carol")
         write(alice, "carol", "and to you")
-        carol.said("alice: and to you")
+        carol.out.has("alice: and to you")
     choose(alice, "Everyone")
     expect(alice.locator(".st-key-log")).to_contain_text("carol left")
 
-    sent = command_line(broker.environ, "--as", "dave", "send", "alice", "from a terminal")
-    assert sent.returncode == 0, sent.stderr
+    sent = cli(broker.env, "--as", "dave", "send", "alice", "from a terminal")
+    assert sent.code == 0, sent.err
     choose(alice, "dave")
     expect(alice.locator(".sc-theirs")).to_contain_text("from a terminal")
     expect(alice.locator(".st-key-head")).to_contain_text("not here now")
