@@ -20,7 +20,7 @@ NONE_FOUND = "no Chromium for the browser tests; get one with 'apt-get install c
 
 Visit = Callable[[], Visitor]
 Arrive = Callable[..., list[Visitor]]
-Listen = Callable[[str], Program]
+Listen = Callable[..., Program]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,8 +100,8 @@ def listen(here: Town) -> Iterator[Listen]:
     """Starts ``listen`` on the command line under a name; it ends with the test."""
     running = []
 
-    def one_more(user: str) -> Program:
-        running.append(here.listener(user))
+    def one_more(user: str, *options: str) -> Program:
+        running.append(here.listener(user, *options))
         return running[-1]
 
     yield one_more

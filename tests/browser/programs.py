@@ -124,9 +124,9 @@ class Town:
         self.start("streamlit", "run", "clients/streamlit_app.py", "--server.port", str(port)).told("URL: http")
         return f"http://127.0.0.1:{port}"
 
-    def listener(self, user: str) -> Program:
+    def listener(self, user: str, *options: str) -> Program:
         """Start ``listen`` on the command line, and wait until it is connected."""
-        listener = self.start("clients.cli", "--as", user, "listen")
+        listener = self.start("clients.cli", "--as", user, "listen", *options)
         listener.told("connected; here:")
         return listener
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Arrive, Listen
@@ -43,6 +45,7 @@ def test_a_message_appears_within_one_refresh_and_refreshes_leave_the_writer_alo
     erin.open("frank")
     composer = erin.composer("frank")
     composer.press_sequentially("half a sent")
+    begun = erin.refreshes
 
     here.cli("--as", "frank", "send", "erin", "are you there?")
     taken = erin.refreshes
@@ -50,7 +53,7 @@ def test_a_message_appears_within_one_refresh_and_refreshes_leave_the_writer_alo
     # One that was under way when the message came need not know of it; the next one does.
     assert erin.refreshes_until("are you there?") - taken <= 1
 
-    erin.await_refreshes(3)
+    erin.await_refresh(begun + 3)
     expect(composer).to_be_focused()
     expect(composer).to_have_value("half a sent")
     erin.page.keyboard.type("ence")
@@ -79,44 +82,48 @@ def test_what_others_write_is_shown_and_never_interpreted(arrive: Arrive, here: 
         shown = gina.page.locator(".sc-text")
         expect(shown).to_have_count(len(texts) + 1)
         expect(shown.locator("*")).to_have_count(0)
-        gina.await_refreshes(1)
+        gina.await_refresh(gina.refreshes + 1)
         gina.page.evaluate("url => fetch(url)", f"{server.url}/asked-on-purpose")
         assert server.asked == ["/asked-on-purpose"]
 
 
-def test_suites_are_chosen_and_shown_and_a_tab_that_is_closed_has_left(arrive: Arrive, listen: Listen) -> None:
-    hugo, ines, jack = arrive("hugo", "ines", "jack")
-    kate = listen("kate")
-    hugo.open("ines")
+def test_suites_are_chosen_and_shown_and_a_tab_that_is_closed_has_left(arrive: Arrive, here: Town, listen: Listen) -> None:
+    kate = listen("kate", "--json")
+    hugo, ines = arrive("hugo", "ines")
+    hugo.open("kate")
     # Some seconds are given to a closed tab to come back: meanwhile, the others talk.
-    jack.page.context.close()
+    ines.page.context.close()
 
     hugo.page.get_by_text("chunked", exact=True).click()
     text = "In blocks: " + "äöü€𝄞" * 40  # more bytes than two blocks hold
-    hugo.write("ines", text)
+    hugo.write("kate", text)
     expect(hugo.messages(text)).to_contain_text("chunked · ✓✓ delivered")
-    ines.open("hugo")
-    expect(ines.messages(text)).to_contain_text("chunked")
+    assert json.loads(kate.told("In blocks"))["suite"] == "chunked"
+    assert json.loads(kate.told("In blocks"))["text"] == text
 
-    composer, long = hugo.composer("ines"), "long " * 1700
+    composer, long = hugo.composer("kate"), "long " * 1700
     composer.fill(long)
     composer.press("Enter")
     expect(hugo.panel("The message is too long")).to_contain_text("Use the hybrid suite.")
     expect(composer).to_have_value(long)
     hugo.page.get_by_text("hybrid", exact=True).click()
-    hugo.write("ines", "In one piece")
+    hugo.write("kate", "In one piece")
     expect(hugo.panel("The message is too long")).to_have_count(0)
-    expect(ines.messages("In one piece")).to_contain_text("hybrid")
+    assert json.loads(kate.told("In one piece"))["suite"] == "hybrid"
 
+    here.cli("--as", "jack", "send", "hugo", "--suite", "chunked", "In blocks, too")
+    hugo.open("jack")
+    expect(hugo.messages("In blocks, too")).to_contain_text("chunked")
+
+    kate.told("ines left")
     hugo.open("everyone")
-    expect(hugo.system("jack left")).to_have_count(1)
-    kate.told("jack left")
-    hugo.press("Leave")
-    kate.told("hugo left")
-    expect(hugo.page.get_by_label("Your name")).to_have_value("hugo")
+    expect(hugo.system("ines left")).to_have_count(1)
     assert kate.stop() == 143
-    ines.open("everyone")
-    expect(ines.system("kate left")).to_have_count(1)
+    expect(hugo.system("kate left")).to_have_count(1)
+    jack = listen("jack")
+    hugo.press("Leave")
+    jack.told("hugo left")
+    expect(hugo.page.get_by_label("Your name")).to_have_value("hugo")
 
 
 def test_each_conversation_keeps_its_draft(arrive: Arrive, listen: Listen) -> None:

@@ -67,11 +67,10 @@ class Visitor:
         """The panels that say how things stand, with this text in them."""
         return self.page.locator(".sc-panel").filter(has_text=text)
 
-    def await_refreshes(self, number: int) -> None:
-        """Wait until the fragment has run to its end this many times more."""
+    def await_refresh(self, number: int) -> None:
+        """Wait until the fragment has run to its end this many times in all."""
         assert self._socket is not None
-        wanted = self.refreshes + number
-        while self.refreshes < wanted:
+        while self.refreshes < number:
             self._socket.wait_for_event("framereceived", timeout=MS)
 
     def refreshes_until(self, text: str) -> int:
