@@ -42,7 +42,8 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
     )
     if (busy := os.getloadavg()[0]) > _IDLE:
         print(
-            f"The load average is {busy:.1f}: something else ran here just now. If it still does, the ratios of relay suffer: look twice."
+            f"The load average is {busy:.1f}: something else ran here just now. "
+            "If it still does, the ratios of relay suffer: look twice."
         )
     for name in only or SECTIONS:
         sections[name]()
