@@ -40,11 +40,8 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
         f"{os.cpu_count()} cores, Python {platform.python_version()}, libzmq {zmq.zmq_version()}, pyzmq {zmq.pyzmq_version()}, "
         f"cryptography {cryptography.__version__}; medians of interleaved repeats"
     )
-    if (busy := os.getloadavg()[0]) > _IDLE:
-        print(
-            f"The load average is {busy:.1f}: something else ran here just now. "
-            "If it still does, the ratios of relay suffer: look twice."
-        )
+    if (load := os.getloadavg()[0]) > _IDLE:
+        print(f"The load average is {load:.1f}: if something else still runs here, the ratios of 'relay' suffer; look twice.")
     for name in only or SECTIONS:
         sections[name]()
     report.summary()

@@ -160,6 +160,7 @@ class Transport:
                 self._run_commands(session)
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
+        self._look_up(endpoint)
         sock = context.socket(zmq.DEALER)
         given = self._curve_secret()
         public, secret = (zmq.curve_public(z85.encode(given)), z85.encode(given)) if given else zmq.curve_keypair()
@@ -185,6 +186,14 @@ class Transport:
             sock.disable_monitor()
             monitor.close(linger=0)
             sock.close(linger=_LINGER_MS if self._stopping.is_set() else 0)
+
+    def _look_up(self, endpoint: str) -> None:
+        """Raise ConnectionEnded for a host that is not known: ZeroMQ says nothing about it."""
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        try:
+            socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="its host is not known")) from error
 
     def _converse(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:
         poller = zmq.Poller()

@@ -176,3 +176,9 @@ def listening(env: dict[str, str], name: str, *args: str) -> Running:
         running.close()
         raise
     return running
+
+
+def got(listener: Running, part: str) -> dict[str, Any]:
+    """The message with ``part`` in its line."""
+    message: dict[str, Any] = json.loads(listener.out.has(part))
+    return message

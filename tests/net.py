@@ -28,7 +28,7 @@ from core.frames import Frames
 from core.identity import Identity, guest_identity
 from core.limits import NONCE_BYTES, PROTOCOL_VERSION, ROUTING_ID_BYTES
 from core.login import LoginContext, prove
-from core.messages import Challenge, Control, Deliver, FromBroker, Hello, Mode, Prove, Results, Roster, Welcome
+from core.messages import Challenge, Control, Deliver, FromBroker, Hello, Mode, Prove, Results, Roster, Status, Welcome
 from core.rsa import OpeningKey, SigningKey
 
 _T = TypeVar("_T", bound=FromBroker)
@@ -243,3 +243,30 @@ class Wire:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def tables(broker: LocalBroker) -> dict[str, int]:
+    """Everything that the broker keeps for each connection, by its size."""
+    server, router = broker.server, broker.router
+    return {
+        "descriptors": len(server._descriptors),
+        "ended": len(server._ended),
+        "dying": len(server._dying),
+        "connections": len(router.connections),
+        "unproven": len(router.door._unproven),
+        "results": len(router.with_results),
+        "receivers": len(router.directory.receivers),
+        "users": len(router.directory._users),
+        "entries": len(router.directory._entries),
+    }
+
+
+def works(broker: LocalBroker, first: Wire, second: Wire) -> None:
+    """Two honest users reach each other."""
+    mid = first.mail(second.user)
+    copy = second.delivery()
+    assert (copy.mid, copy.sender) == (mid, first.user)
+    second.ack([copy])
+    while (result := first.results(1)[-1]).mid != mid:
+        pass
+    assert result.status is Status.DELIVERED

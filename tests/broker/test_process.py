@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -169,12 +171,9 @@ def test_an_id_that_zeromq_is_about_to_make_up_does_not_bring_it_down(tmp_path: 
 
 def test_it_lives_with_few_descriptors(tmp_path: Path) -> None:
     """Strangers who take every descriptor keep others out only until they are cut."""
-    import resource
-
     command = broker_command("--host", "127.0.0.1", "--port", "0", "--data", str(tmp_path / "data"))
-    with Running(
-        command, environment(tmp_path), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    ) as broker:
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (64, 64))
+    with Running(command, environment(tmp_path), preexec_fn=few) as broker:
         url = broker.err.has("its address is").rpartition(" ")[2]
         address = BrokerAddress.parse(url)
         strangers = [socket.create_connection(("127.0.0.1", address.port)) for _ in range(60)]
