@@ -123,18 +123,22 @@ class Door:
                     lost = isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid)
                     yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
 
-    def note_bundle(self, user: str, signed: SignedBundle, now: Instant, holder: bytes | None = None) -> bool:
-        """Log a profile's newer bundle; False for one that cannot be believed or is not ``holder``'s (a kid)."""
+    def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> int | None:
+        """Log a newer bundle of the profile that said ``hello``; returns its ``seq``.
+
+        None for a bundle that cannot be believed, or is of another name, kind or key.
+        """
+        user = hello.user
         try:
             bundle = read_bundle(signed, user)
         except BadBundle:
-            return False
-        if (holder is not None and bundle.ik.kid != holder) or not bundle.valid_at(now.ms):
-            return False
+            return None
+        if bundle.ik.spki != hello.ik or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
+            return None
         if bundle.kind is Kind.PROFILE and bundle.seq > self._ledger.newest_bundle(user):
             kid = b64url(bundle.ik.kid)
             self._to_log(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
-        return True
+        return bundle.seq
 
     def leave(self, connection: Connection) -> None:
         """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.ledger import Ledger, LogEvent
-from broker.router import Router
 from core import frames
 from core.bundle import Kind, SignedBundle, Suite, sign_bundle
 from core.encoding import b64url
@@ -25,7 +22,6 @@ from core.messages import Bundles, Deliver, Found, Mode
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.profile import Profile
 from core.rsa import OpeningKey, SealKey
-from core.session import Session
 from tests.forge import CHUNKED, HYBRID, Draft, Edit
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of
 from tests.pairs import START, Client, Tamper, World
@@ -36,33 +32,7 @@ KINDS = {Suite.HYBRID: HYBRID, Suite.CHUNKED: CHUNKED}
 
 
 class Town(World):
-    """A world whose broker keeps a log of names. While ``writing`` is False, what it logs is not yet on disk."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.to_log: list[LogEvent] = []
-        self.written: list[LogEvent] = []
-        self.writing = True
-        self.router = Router(BROKER_KEY, self.ledger, self.to_log.append, random=os.urandom)
-        self.clients = []
-        self.now = START
-        self.cut = set()
-        self.said = {}
-        self._numbers = itertools.count(1)
-
-    def take(self, rid: bytes, client_key: bytes, raw: Frames) -> None:
-        super().take(rid, client_key, raw)
-        if self.writing:
-            self.write()
-
-    def write(self) -> None:
-        """What was logged reaches the disk."""
-        while self.to_log:
-            events = self.to_log[:]
-            self.to_log.clear()
-            self.written += events
-            self.router.committed(events, self.now)
-        self._emit()
+    """A world of profiles."""
 
     def profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None, seq: int = 1) -> Client:
         """A profile's client that is not connected."""
@@ -70,9 +40,7 @@ class Town(World):
 
     def enter(self, identity: Identity, memory: Memory | None, keys: Keys) -> Client:
         """A client with this identity and memory that is not connected."""
-        client = Client(Session(identity, Mode.FULL, BROKER_KEY, random=os.urandom, memory=memory), keys)
-        self.clients.append(client)
-        return client
+        return self.adopt(identity, Mode.FULL, keys, memory)
 
     def join_profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None) -> Client:
         """A profile's client that is logged in, and whom everybody knows of."""

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from broker.curve import new_curve_keys
 from core.address import BrokerAddress
 from core.content import Text
 from core.limits import CHUNKED_CONTENT_MAX, HYBRID_CONTENT_MAX
 from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, environment, got, listening
-from tests.net import PATIENCE, Wire, curve_keys, until
+from tests.net import PATIENCE, Wire, until
 
 # Exit codes
 
@@ -122,13 +123,13 @@ def test_3_no_broker(tmp_path: Path) -> None:
 def test_3_nothing_answers_there(env: dict[str, str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
-        address = BrokerAddress(("127.0.0.1",), taken.getsockname()[1], curve_keys().public)
+        address = BrokerAddress(("127.0.0.1",), taken.getsockname()[1], new_curve_keys().public)
         check(cli(env, "--broker", address.url, "send", "bob", "hi"), 3, "cannot be reached: nothing answers there")
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
 def test_3_a_host_that_is_not_known(env: dict[str, str], host: str) -> None:
-    address = BrokerAddress((host,), 12345, curve_keys().public)
+    address = BrokerAddress((host,), 12345, new_curve_keys().public)
     check(cli(env, "--broker", address.url, "status"), 3, "cannot be reached: its host is not known")
 
 
@@ -136,7 +137,7 @@ def test_3_something_else_listens_there(env: dict[str, str]) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        address = BrokerAddress(("127.0.0.1",), mute.getsockname()[1], curve_keys().public)
+        address = BrokerAddress(("127.0.0.1",), mute.getsockname()[1], new_curve_keys().public)
         check(cli(env, "--broker", address.url, "send", "--timeout", "500ms", "bob", "hi"), 3, "cannot be reached")
 
 
@@ -150,7 +151,7 @@ def test_3_the_broker_goes_away(tmp_path: Path) -> None:
 
 
 def test_4_a_broker_with_another_key(env: dict[str, str], broker: BrokerProcess) -> None:
-    address = BrokerAddress(broker.address.hosts, broker.address.port, curve_keys().public)
+    address = BrokerAddress(broker.address.hosts, broker.address.port, new_curve_keys().public)
     check(cli(env, "--broker", address.url, "send", "bob", "hi"), 4, "does not hold the key of its address")
 
 
