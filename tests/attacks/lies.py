@@ -24,7 +24,7 @@ from core.memory import Memory
 from core.messages import Bundles, Deliver, Found, Mode
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.profile import Profile
-from core.rsa import OpeningKey, SealKey
+from core.rsa import OpeningKey, Purpose, SealKey
 from core.session import Session
 from tests.forge import CHUNKED, HYBRID, Draft, Edit
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of
@@ -149,6 +149,12 @@ def bundle(
 ) -> SignedBundle:
     """A bundle signed by ``keys``."""
     return sign_bundle(user, kind, keys.signing, ek or keys.opening.public, seq=seq, now=now)
+
+
+def resigned(signed: SignedBundle, by: Keys, **edits: object) -> SignedBundle:
+    """The bundle with other members, signed anew."""
+    body = msgspec.json.encode({**msgspec.json.decode(signed.body), **edits})
+    return SignedBundle(body, by.signing.sign(Purpose.BUNDLE, body))
 
 
 # Envelopes without a session
