@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print, and say which targets are met. Takes about four minutes; ``--quick`` one.
+"""``python -m bench``: measure, print, and say which targets are met. Takes two to four minutes; ``--quick`` less than one.
 
 Everything runs on 127.0.0.1, and on a machine that does something else besides, the ratios suffer: look twice.
 """
@@ -18,11 +18,12 @@ from bench import envelopes, relay, roster, roundtrip, startup
 from bench.people import People
 from bench.report import Report
 
+_IDLE = 0.5
 SECTIONS = ("relay", "envelopes", "startup", "roundtrip", "roster")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Fewer repeats: about a minute, and less to be relied on.")
+@click.option("--quick", is_flag=True, help="Fewer repeats: less than a minute, and less to be relied on.")
 @click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Measure only this; may be given several times.")
 def main(quick: bool, only: tuple[str, ...]) -> None:
     """Measure how fast SecureChat is on this machine, beside what it could not be faster than."""
@@ -39,6 +40,8 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
         f"{os.cpu_count()} cores, Python {platform.python_version()}, libzmq {zmq.zmq_version()}, pyzmq {zmq.pyzmq_version()}, "
         f"cryptography {cryptography.__version__}; medians of interleaved repeats"
     )
+    if (load := os.getloadavg()[0]) > _IDLE:
+        print(f"The load average is {load:.1f}: if something else still runs here, the ratios of 'relay' suffer; look twice.")
     for name in only or SECTIONS:
         sections[name]()
     report.summary()

@@ -20,6 +20,7 @@ from zmq.utils import z85
 from bench.people import PAIRS, People, log_in, now
 from bench.processes import CpuMeter, Relay
 from bench.traffic import MIDS, PROOF, RESULT, Measured, check_answers, check_copies, five_frames, mail
+from bench.wire import routing_id
 from core.frames import Frames, ack
 from core.identity import Identity
 from core.limits import COPY_ID_BYTES
@@ -100,8 +101,7 @@ class _Client:
         self.socket.sndhwm = self.socket.rcvhwm = _QUEUE
         self.socket.linger = 0
         self.socket.rcvtimeo = int(_STALL * 1000)
-        if identity:
-            self.socket.identity = identity
+        self.socket.identity = identity or routing_id()
         public, secret = zmq.curve_keypair()
         if relay.key:
             self.socket.curve_serverkey = relay.key.encode("ascii")

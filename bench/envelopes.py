@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from bench.people import NO_KEY, now
 from bench.report import Report, interleaved, median
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text
 from core.encoding import b64url
 from core.envelope import Sealed, To, direct_cid, seal
@@ -75,7 +75,14 @@ def _acts(keys: Keys, suite: Suite, text: str) -> dict[str, Act]:
     sealed = _seal(keys, suite, text)
     wrap = sealed.wraps[0]
     delivery = Delivery(sealed.mid, "alice", sealed.common_direct(), None)
-    me = Recipient("bob", NO_KEY, {b64url(keys.opening.public.kid): keys.opening}, NO_KEY, lambda _kid, _mid: None)
+    me = Recipient(
+        "bob",
+        NO_KEY,
+        {b64url(keys.opening.public.kid): keys.opening},
+        NO_KEY,
+        lambda _user, _kid: True,
+        lambda _kid, _mid: None,
+    )
     signed = os.urandom(96)
     signature = keys.ik.sign(signed, _PSS, _SHA256)
     blocks = [wrap[at : at + 256] for at in range(0, len(wrap), 256)]
@@ -107,6 +114,7 @@ def _seal(keys: Keys, suite: Suite, text: str) -> Sealed:
         Text(text),
         suite=suite,
         sender="alice",
+        kind=Kind.GUEST,
         signing=keys.signing,
         sid=os.urandom(16),
         mid=os.urandom(16),

@@ -5,12 +5,15 @@ Prints its ports and its CURVE key as one line of JSON, and ends when its standa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import zmq
@@ -27,15 +30,18 @@ def main() -> None:
 
 def _broker(public: bytes, secret: bytes | None) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
-    from broker.access import Access
+    from broker.ledger import Ledger
     from broker.server import CurveKeys, Server
+    from broker.storage import SqliteStorage
 
     keys = CurveKeys(z85.decode(public), z85.decode(secret)) if secret else None
-    server = Server("127.0.0.1", 0, keys=keys, access=Access(open_to_all=False))
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    _end_with_input(server.stop)
-    _say(server.port, server.port, public if secret else None)
-    server.run()
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(SqliteStorage(Path(folder))) as storage:
+        server = Server("127.0.0.1", 0, keys=keys, ledger=Ledger(), storage=storage)
+        storage.start(server.wake)
+        signal.signal(signal.SIGTERM, lambda *_: server.stop())
+        _end_with_input(server.stop)
+        _say(server.port, server.port, public if secret else None)
+        server.run()
 
 
 def _proxy(public: bytes, secret: bytes | None) -> None:

@@ -5,10 +5,12 @@ With libzmq at both ends, the load would need more of the two cores than the rel
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Final
 
 from core.frames import Frames
+from core.limits import ROUTING_ID_BYTES
 
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 _MORE, _LONG, _COMMAND = 1, 2, 4
@@ -31,6 +33,11 @@ def _property(name: bytes, value: bytes) -> bytes:
     return bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value
 
 
+def routing_id() -> bytes:
+    """A routing id as clients choose theirs."""
+    return b"\1" + os.urandom(ROUTING_ID_BYTES - 1)
+
+
 class Wire:
     """One client connection. After the login its socket may be used directly, for whole buffers of messages."""
 
@@ -39,7 +46,7 @@ class Wire:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(_GREETING)
         self._exactly(len(_GREETING))
-        ready = b"\x05READY" + _property(b"Socket-Type", b"DEALER") + _property(b"Identity", identity)
+        ready = b"\x05READY" + _property(b"Socket-Type", b"DEALER") + _property(b"Identity", identity or routing_id())
         self.socket.sendall(_frame(ready, _COMMAND))
         self._read_frame()
 

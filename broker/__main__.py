@@ -159,7 +159,7 @@ def _day(when: float) -> str:
 def _resolve(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
         raise BrokerFailed(why=f"The host {host} is not known; give --host an address of this machine.") from error
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from broker.files import load_or_make_keys, new_curve_keys
+from broker.curve import new_curve_keys
+from broker.files import load_or_make_keys
 from broker.ledger import Invited, Ledger, LogEvent, Released, Revoked, decode_event
 from broker.storage import LOG_NAME, append, open_log
 from core.address import BrokerAddress

@@ -10,10 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import zmq
-from zmq.utils import z85
-
-from broker.server import CurveKeys
+from broker.curve import CurveKeys, new_curve_keys
 from core.errors import BadAddress, BrokerFailed
 from core.limits import CURVE_KEY_BYTES
 from core.places import (
@@ -47,12 +44,6 @@ def data_folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         os.close(lock)
-
-
-def new_curve_keys() -> CurveKeys:
-    """A fresh CURVE pair."""
-    public, secret = zmq.curve_keypair()
-    return CurveKeys(z85.decode(public), z85.decode(secret))
 
 
 def load_or_make_keys(folder: Path) -> CurveKeys:
@@ -94,12 +85,11 @@ def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     try:
         for place in places:
             try:
-                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _write(place, raw)
                 written.append(place)
-            except OSError as error:
+            except BrokerFailed:
                 if place != copy:
-                    raise BrokerFailed(why=f"The file {place} cannot be written: {error.strerror}.") from error
+                    raise
         yield copy in written or folder == default_data_dir()
     finally:
         for place in written:
@@ -121,6 +111,7 @@ def _write(path: Path, raw: bytes) -> None:
     """Write a file of mode 0600 whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(raw)

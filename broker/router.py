@@ -261,7 +261,7 @@ class Router:
                 self._refuse(rid, None, verdict)
         elif connection is not None and isinstance(message, Prove):
             self._judge(connection, self.door.check(connection, message.signature, now), now)
-        elif not isinstance(message, Bye | Pong):  # nothing to answer: it is leaving, or late
+        else:
             self._refuse(rid, connection, Reason.NOT_LOGGED_IN)
 
     def committed(self, events: Iterable[LogEvent], now: Instant) -> None:

@@ -6,14 +6,10 @@ flag is read from the frame, sends bypass the Python wrapper, and nothing is pol
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import zmq
@@ -22,14 +18,27 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from broker.access import Access
+from broker.binding import bind_problem, bracketed, seed_routing_ids
+from broker.curve import CurveKeys
+from broker.descriptors import Descriptors, shut
 from broker.directory import Connection
 from broker.ledger import Ledger, LogEvent
 from broker.router import Router
 from broker.storage import Storage
+from broker.wake import Wake
 from core.clock import Instant
 from core.errors import BrokerFailed, FrameError
 from core.frames import PING, Frames
-from core.limits import CURVE_KEY_BYTES, FRAME_MAX, LOGIN_TIME_MAX, RECIPIENTS_MAX, ROSTER_TICK, ROUND_MAX
+from core.limits import (
+    CURVE_KEY_BYTES,
+    CURVE_OVERHEAD,
+    FRAME_MAX,
+    LOGIN_TIME_MAX,
+    RECIPIENTS_MAX,
+    ROSTER_TICK,
+    ROUND_MAX,
+    ROUTING_ID_BYTES,
+)
 
 # Plain ints: an enum's `|` costs as much as a send.
 _NB: Final = int(zmq.NOBLOCK)
@@ -44,21 +53,9 @@ _BUSY_LOOK: Final = 0.01  # how often a busy loop looks at the other sockets
 _LINGER_MS: Final = 500
 _DOOM: Final = 0.5  # time for an ERROR to reach its reader before the connection is cut
 _SWEEP: Final = 1.0
-_PROBES: Final = 3
+_SPARE: Final = 2.0  # whoever is late in the middle of a login is told so before the connection is cut
 
-_WATCHED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED) | int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_CLOSED)
-
-
-@dataclass(frozen=True, slots=True)
-class CurveKeys:
-    """The broker's CURVE pair, 32 bytes each."""
-
-    public: bytes
-    secret: bytes
-
-    def __repr__(self) -> str:
-        """Never show the secret."""
-        return f"CurveKeys(public={self.public.hex()})"
+_WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
 
 class Server:
@@ -84,18 +81,13 @@ class Server:
         self._access = Access(open_to_all, lambda key: ledger.knows(key, self._clock().wall))
         self._curve = keys is not None
         self._context = zmq.Context()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake: Final = Wake()
         self._stopping = False
         self._to_log: list[LogEvent] = []
         self.router: Final = Router(keys.public if keys else bytes(CURVE_KEY_BYTES), ledger, self._to_log.append, random=random)
         self.router.committed(storage.completed(), clock())
-        # Connections that have not logged in, by file descriptor, and since when; and the descriptor of each that spoke.
-        self._waiting: dict[int, float] = {}
-        self._descriptors: dict[bytes, int] = {}
-        self._by_descriptor: dict[int, bytes] = {}
-        self._suspects: dict[bytes, int] = {}  # connections that may have ended, and how often to ask
+        self._descriptors: Final = Descriptors()
+        self._ended: set[bytes] = set()  # connections that have ended; what they sent before may still be unread
         self._dying: dict[bytes, float] = {}
         # What single messages of this round leave for each connection: DELIVER head and `common`.
         self._mail: defaultdict[Connection, list[tuple[bytes, zmq.Frame]]] = defaultdict(list)
@@ -104,21 +96,22 @@ class Server:
             self._zap = self._context.socket(zmq.REP)
             self._zap.linger = 0
             self._zap.bind("inproc://zeromq.zap.01")
+            seed_routing_ids()
             self._socket = self._context.socket(zmq.ROUTER)
             self._prepare(keys)
-            self._monitor = self._socket.get_monitor_socket(_WATCHED)
-            self._socket.bind(f"tcp://{_bracketed(host)}:{port or '*'}")
+            self._monitor = self._open_monitor()
+            self._socket.bind(f"tcp://{bracketed(host)}:{port or '*'}")
             endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         except zmq.ZMQError as error:
             self.close()
-            raise BrokerFailed(why=_bind_problem(host, port, error)) from error
+            raise BrokerFailed(why=bind_problem(host, port, error)) from error
         self.port: Final = int(bytes(endpoint).rstrip(b"\0").rpartition(b":")[2])
 
     def _prepare(self, keys: CurveKeys | None) -> None:
         sock = self._socket
         sock.linger = 0
         sock.router_mandatory = True
-        sock.maxmsgsize = FRAME_MAX
+        sock.maxmsgsize = FRAME_MAX + CURVE_OVERHEAD if keys else FRAME_MAX
         sock.sndhwm = sock.rcvhwm = _QUEUE
         sock.backlog = 1024
         sock.ipv6 = True
@@ -128,6 +121,15 @@ class Server:
             sock.curve_secretkey = z85.encode(keys.secret)
             sock.zap_domain = b"securechat"
 
+    def _open_monitor(self) -> zmq.Socket[bytes]:
+        where = "inproc://broker-monitor"
+        self._socket.monitor(where, _WATCHED)
+        monitor = self._context.socket(zmq.PAIR)
+        # Without a bound: libzmq's own thread waits where a bound is reached, and then closing waits for it forever.
+        monitor.rcvhwm = 0
+        monitor.connect(where)
+        return monitor
+
     def stop(self) -> None:
         """Let ``run`` end soon. From any thread, or from a signal handler."""
         self._stopping = True
@@ -135,8 +137,7 @@ class Server:
 
     def wake(self) -> None:
         """Have the loop look at the storage soon. From any thread."""
-        with contextlib.suppress(OSError):
-            self._wake_in.send(b"\0")
+        self._wake.ring()
 
     def run(self) -> None:
         """Route until stopped, then say goodbye and close."""
@@ -153,31 +154,30 @@ class Server:
         if self._context.closed:
             return
         if getattr(self, "_monitor", None):
-            self._socket.disable_monitor()
+            self._socket.monitor(None, 0)
         self._context.destroy()
-        self._wake_in.close()
-        self._wake_out.close()
+        self._wake.close()
 
     def _loop(self) -> None:
         router = self.router
-        every: list[tuple[Any, int]] = [
-            (one, _POLLIN) for one in (self._socket, self._zap, self._monitor, self._wake_out.fileno())
-        ]
+        every: list[tuple[Any, int]] = [(one, _POLLIN) for one in (self._socket, self._zap, self._monitor, self._wake.fileno())]
         aside = every[1:]
         look_at = tick_at = sweep_at = 0.0
         while not self._stopping:
             now = self._clock()
             mono = now.mono
             dry = self._round(now)
+            if dry and self._ended:
+                self._let_go()
             self._deliver()
             if router.with_results:
                 self._send_results()
             self._send_outgoing()
             self._keep_log(now)
             if dry:
-                due = tick_at if router.directory.changed or self._suspects else sweep_at
+                due = mono if self._ended else tick_at if router.directory.changed or self._descriptors.suspects else sweep_at
                 ready = zmq_poll(every, max(0, int((due - mono) * 1000) + 1))
-                self._drain_wake()
+                self._wake.hush()
                 if any(sock is not self._socket for sock, _ in ready):
                     self._look_aside()
             elif mono >= look_at:
@@ -191,6 +191,7 @@ class Server:
             if mono >= sweep_at:
                 sweep_at = mono + _SWEEP
                 router.sweep(now)
+                self._let_go()  # a loop that is always busy must not keep them
                 self._cut(mono)
 
     def _round(self, now: Instant) -> bool:
@@ -232,11 +233,6 @@ class Server:
             self.router.malformed(rid)
         return False
 
-    def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_out.recv(4096):
-                pass
-
     def _keep_log(self, now: Instant) -> None:
         if self._to_log:
             self._storage.submit(self._to_log.copy())
@@ -276,12 +272,20 @@ class Server:
         connection = self.router.find(rid)
         if connection is None:
             self._note_descriptor(rid, int(frame.get(zmq.SRCFD)))
+            if len(rid) < ROUTING_ID_BYTES:
+                self.router.malformed(rid)
+                self._send_outgoing()
+                return
         key = self._client_key(frame) if connection is None else connection.client_key
         for (targets, deliver), rest in self.router.receive(rid, key, raw, now):
             for target in targets:
                 self._send(target, [deliver, *rest], deliver)
+        # Now, not at the round's end: a WELCOME must precede the first message to whoever has just logged in.
+        self._send_outgoing()
         if rid in self.router.connections:
-            self._waiting.pop(self._descriptors.get(rid, -1), None)
+            self._descriptors.logged_in(rid)
+        elif rid not in self._dying and not self.router.find(rid):
+            self._descriptors.suspect(rid)  # it said goodbye, or nothing of interest
 
     def _client_key(self, frame: zmq.Frame) -> bytes:
         return bytes.fromhex(str(frame.get("User-Id"))) if self._curve else bytes(CURVE_KEY_BYTES)
@@ -299,7 +303,7 @@ class Server:
 
     def _unsent(self, target: Connection, error: zmq.ZMQError, deliver: bytes | None = None, *, roster: bool = False) -> None:
         if error.errno == zmq.EHOSTUNREACH:
-            self.router.gone(target)
+            self._ended.add(target.rid)
         elif error.errno != _AGAIN:
             raise error
         elif deliver is not None:
@@ -311,13 +315,14 @@ class Server:
 
     def _send_results(self) -> None:
         for connection in list(self.router.with_results):
-            try:
-                self._socket.send(connection.rid, _MORE)
-            except zmq.ZMQError as error:
-                if error.errno != _AGAIN or self.router.results_stuck(connection):
-                    self._unsent(connection, error)
-                continue
-            self._socket.send(self.router.take_results(connection), _NB)
+            while connection.results:
+                try:
+                    self._socket.send(connection.rid, _MORE)
+                except zmq.ZMQError as error:
+                    if error.errno != _AGAIN or self.router.results_stuck(connection):
+                        self._unsent(connection, error)
+                    break
+                self._socket.send(self.router.take_results(connection), _NB)
 
     def _send_outgoing(self) -> None:
         router = self.router
@@ -330,9 +335,13 @@ class Server:
         doomed, router.doomed = router.doomed, []
         for rid, last_words in doomed:
             self._dying.setdefault(rid, self._clock().mono + _DOOM)
-            with contextlib.suppress(zmq.ZMQError):  # gone, or not reading: it needs no answer
+            try:
                 self._socket.send(rid, _MORE)
-                self._socket.send(last_words, _NB)
+            except zmq.ZMQError as error:  # gone, or not reading: it needs no answer
+                if error.errno == zmq.EHOSTUNREACH:
+                    self._ended.add(rid)
+                continue
+            self._socket.send(last_words, _NB)
 
     def _look_aside(self) -> None:
         for _ in range(ROUND_MAX):
@@ -341,33 +350,24 @@ class Server:
             except zmq.Again:
                 break
             self._zap.send_multipart(self._access.answer(request))
-        for _ in range(ROUND_MAX):
+        while True:
             try:
                 event = parse_monitor_message(self._monitor.recv_multipart(_NB))
             except zmq.Again:
                 break
-            descriptor = event["value"]
-            if event["event"] == zmq.Event.HANDSHAKE_SUCCEEDED:
-                self._waiting[descriptor] = self._clock().mono
-                continue
-            self._waiting.pop(descriptor, None)
-            rid = self._by_descriptor.get(descriptor)
-            if rid is not None:
-                self._suspects[rid] = _PROBES
+            if event["event"] != zmq.Event.ACCEPTED:
+                self._descriptors.disconnected(int(event["value"]))
+            elif (surplus := self._descriptors.accepted(int(event["value"]), self._clock().mono)) is not None:
+                shut(surplus)
 
     def _note_descriptor(self, rid: bytes, descriptor: int) -> None:
-        before = self._by_descriptor.get(descriptor)
-        if before is not None and before != rid:
-            self._forget(before)  # the number was given to a new connection, so the old one is over
-        self._by_descriptor[descriptor] = rid
-        self._descriptors[rid] = descriptor
+        self._look_aside()  # a connection is accepted before it speaks
+        self._descriptors.note(rid, descriptor, self.router.connections)
 
     def _forget(self, rid: bytes) -> None:
-        descriptor = self._descriptors.pop(rid, -1)
-        if self._by_descriptor.get(descriptor) == rid:
-            del self._by_descriptor[descriptor]
+        self._descriptors.forget(rid)
+        self._ended.discard(rid)
         self._dying.pop(rid, None)
-        self._suspects.pop(rid, None)
         connection = self.router.find(rid)
         if connection:
             self.router.gone(connection)
@@ -375,49 +375,31 @@ class Server:
     def _probe(self) -> None:
         """Find out whether connections that seem to have ended have: then nothing can be sent to them.
 
-        The event alone does not say so. It may be late, and its descriptor may belong to another connection by now.
+        The event alone does not say so: it comes before libzmq's own threads have let go.
         """
-        for rid, left in list(self._suspects.items()):
+        for rid in list(self._descriptors.suspects):
             try:
                 self._socket.send(rid, _MORE)
             except zmq.ZMQError as error:
                 if error.errno == zmq.EHOSTUNREACH:
-                    self._forget(rid)
-                    continue
-            else:
-                self._socket.send(PING, _NB)
-            if left > 1:
-                self._suspects[rid] = left - 1
-            else:
-                del self._suspects[rid]
+                    del self._descriptors.suspects[rid]
+                    self._ended.add(rid)
+                continue  # a full queue says nothing: ask again
+            self._socket.send(PING, _NB)
+            self._descriptors.seems_alive(rid)
+
+    def _let_go(self) -> None:
+        """Forget the connections that have ended, now that all they sent, acknowledgements above all, was read."""
+        for rid in list(self._ended):
+            self._forget(rid)
 
     def _cut(self, mono: float) -> None:
         """Cut the connections that were refused a moment ago, and those that connected but never logged in."""
         self._look_aside()  # so that no descriptor below has been closed, and given to another, without our knowing
         for rid in [rid for rid, due in self._dying.items() if due <= mono]:
-            descriptor = self._descriptors.get(rid)
+            descriptor = self._descriptors.release(rid)
             self._forget(rid)
             if descriptor is not None:
-                _shut(descriptor)
-        for descriptor in [one for one, since in self._waiting.items() if mono - since > LOGIN_TIME_MAX]:
-            del self._waiting[descriptor]
-            _shut(descriptor)
-
-
-def _shut(descriptor: int) -> None:
-    """Shut a socket that libzmq owns: it then closes it itself, as if the peer had gone."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _bind_problem(host: str, port: int, error: zmq.ZMQError) -> str:
-    where = f"{host}:{port}"
-    if error.errno == zmq.EADDRINUSE:
-        return f"Port {port} on {host} is already in use; stop what uses it, or choose another with --port."
-    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
-        return f"This machine has no address {host}; choose another with --host."
-    return f"Listening on {where} is not possible: {os.strerror(error.errno or 0)}."
+                shut(descriptor)
+        for descriptor in self._descriptors.overdue(mono - _SPARE):
+            shut(descriptor)

@@ -117,11 +117,11 @@ class ChatClient:
         self._transport.start()
 
     def wait_ready(self, timeout: float) -> None:
-        """Wait until messages can be sent; raises what keeps that from happening, TimeRanOut among it."""
+        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out."""
         settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
         with self._changed:
             if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
-                raise TimeRanOut(what="No connection came about", seconds=f"{timeout:g}")
+                raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
             status = self._status
         if status.state is not ConnectionState.ONLINE:
             raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
@@ -193,7 +193,7 @@ class ChatClient:
         )
 
     def audience(self, *, verified_only: bool = False) -> tuple[Peer, ...]:
-        """Whom ``everyone`` means now: who is here and not blocked or, with ``verified_only``, whom this profile has verified."""
+        """Whom ``everyone`` means now: who is here and not blocked and, with ``verified_only``, was verified."""
         peers = (peer for peer in self.users() if peer.trust is not Trust.BLOCKED)
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
@@ -203,7 +203,7 @@ class ChatClient:
             raise NotVerified(user=user)
 
     def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
-        """Ask the broker once who is here, for a client in mode ``send``; raises TimeRanOut."""
+        """Ask the broker once who is here, for a client in mode ``send``; raises BrokerUnreachable."""
         with self._changed:
             before = self._rosters
 
@@ -214,7 +214,7 @@ class ChatClient:
         self._transport.call(ask)
         with self._changed:
             if not self._changed.wait_for(lambda: self._rosters > before, timeout):
-                raise TimeRanOut(what="The list of users did not come", seconds=f"{timeout:g}")
+                raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
         return self.users()
 
     def conversations(self) -> tuple[str, ...]:
@@ -241,6 +241,7 @@ class ChatClient:
             except queue.Empty:
                 raise TimeRanOut(what="What was waited for did not come", seconds=f"{timeout:g}") from None
             if event is None:
+                self._feed.put(None)  # for whoever asks again
                 return
             yield event
 
@@ -258,8 +259,8 @@ class ChatClient:
         """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
 
         It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
-        EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent. ``id_`` is for callers that minted an
-        id (16 random bytes) before: the same id is taken once.
+        EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent.
+        ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
         status = self._status

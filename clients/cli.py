@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -12,7 +11,7 @@ import click
 
 from clients import cli_chat, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
-from clients.terminal import BROKEN_PIPE, INTERRUPTED, OK, TERMINATED, USAGE
+from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
 from core import errors
 
 
@@ -54,6 +53,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line; every way out is an exit code, none a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    open_streams()
     settings = Settings(as_json="--json" in sys.argv)
     try:
         cli.main(prog_name="securechat-cli", standalone_mode=False)
@@ -65,10 +65,6 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has had enough; without this, Python would complain once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
     sys.exit(OK)

@@ -210,6 +210,10 @@ def _recipients_and_text(args: tuple[str, ...], *, everyone: bool) -> tuple[tupl
         raise click.UsageError("Say to whom, and what: securechat-cli send alice 'backup done'")
     to = tuple(check_name(normalise_name(name)) for name in names)
     if rest and rest != ("-",):
+        try:
+            rest[0].encode()
+        except UnicodeEncodeError:
+            raise click.UsageError("TEXT is not text in UTF-8; nothing was sent.") from None
         return to, rest[0]
     if not rest and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("There is no text. Put it last, in quotes, or pipe it in: df -h | securechat-cli send ops")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_LONGEST: Final = 366 * 24 * 3600.0  # what waits for longer than some decades would overflow
 DEFAULT_TIMEOUT: Final = 10.0
 GUEST_PREFIX: Final = "guest-"
 
@@ -40,7 +41,7 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         match = _DURATION.match(str(value))
-        if not match:
+        if not match or float(match["number"]) * _UNITS[match["unit"]] > _LONGEST:
             self.fail(f"'{value}' is not a time; write it like 10s, 500ms or 2m.", param, ctx)
         return float(match["number"]) * _UNITS[match["unit"]]
 

@@ -17,6 +17,7 @@ from core import errors
 from core.address import BrokerAddress
 from core.messages import Mode
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
+from core.rsa import SigningKey
 
 
 @click.command()
@@ -46,7 +47,7 @@ def init(
     terminal = settings.terminal
     user, home = check_name(normalise_name(name)), home_of(settings)
     address = _invited(invite, invite_file)
-    signing = _import_key(settings, key_file) if key_file else None
+    signing = _import_key(key_file) if key_file else None
     passphrase = read_passphrase(settings, "A passphrase for its keys (empty for none)", twice=True)
     if address is None:
         with contextlib.suppress(errors.NoBrokerFound):
@@ -192,9 +193,7 @@ def _claim(profile: Any, address: BrokerAddress, home: Path) -> None:
         client.close()
 
 
-def _import_key(settings: Any, path: Path) -> Any:
-    from core.rsa import SigningKey
-
+def _import_key(path: Path) -> SigningKey:
     try:
         pem = path.read_bytes()
     except OSError as error:

@@ -34,6 +34,7 @@ _SUITES: Final = {
 
 def show(chat: Chat) -> None:
     """Draw the whole page once."""
+    chat.composing = chat.current
     ended = has_ended(chat.client.status)
     with st.sidebar:
         people = st.container(key="people", gap="xsmall")
@@ -45,7 +46,7 @@ def show(chat: Chat) -> None:
             captions=list(_SUITES.values()),
         )
         st.button("Leave", key="leave", width="stretch", on_click=_leave, args=(chat,), help="This guest's keys are deleted.")
-    head = st.container(key="head")
+    head = st.container(key="head", gap=None)
     if ended:
         page_connect.show_again(chat)
     _live(chat, people, head, ended=ended)
@@ -62,37 +63,32 @@ def _live(
     chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
 ) -> None:
     st_autorefresh(interval=page_connect.REFRESH_MS, key="refresh")
-    if has_ended(chat.client.status) and not ended:
-        st.rerun()
+    if chat.current != chat.composing or (has_ended(chat.client.status) and not ended):
+        st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
     with people:
-        chosen = draw_people(chat)
-    if chosen:
-        chat.open(chosen)
-        st.rerun()
+        draw_people(chat)
     with head:
         draw_head(chat)
     lines = chat.client.timeline(chat.current)
-    _log(chat, lines)
+    _log(chat, lines, ended=ended)
     _connection(chat)
     _resend(chat, lines)
     signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
 
 
-def _log(chat: Chat, lines: tuple[Line, ...]) -> None:
+def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
     shown = chat.shown.get(chat.current, SHOWN_FIRST)
     version = (chat.current, chat.client.user, lines[-1].key if lines else "", chat.client.version, shown, date.today())  # noqa: DTZ011
     if chat.drawn[0] != version:
         chat.drawn = (version, log_blocks(lines, shown))
-    if not any(line.kind is LineKind.MESSAGE for line in lines):
+    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines):
         _empty(chat)
     with st.container(key="log", gap=None):
         if older := first_shown(len(lines), shown):
             st.button(f"Load older ({older})", key="older", type="tertiary", width="stretch", on_click=chat.show_more)
         for block in chat.drawn[1]:
             st.html(block)
-        if chat.note and chat.current == EVERYONE:
-            st.html(f'<div class="sc-system">{plain(chat.note)}</div>')
 
 
 def _empty(chat: Chat) -> None:
@@ -124,7 +120,7 @@ def _connection(chat: Chat) -> None:
             why = f"Not connected for {lasting(gone)}." if gone >= 1 else "Not connected."
             hint = f" {status.error.advice}" if status.error and status.error.advice else ""
             _panel("sc-bad", why, f" {status.why} It is tried again and again.{hint}{keep}")
-            st.button("Try again now", key="retry", type="tertiary", on_click=chat.client.retry_now)
+            st.button("Try again now", key="retry", on_click=chat.client.retry_now)
             chat.offline_since = status.since
         case ConnectionState.ONLINE:
             if chat.offline_since is not None:

@@ -12,7 +12,6 @@ from clients.chat import ChatClient, ConnectionState
 from clients.discovery import choose_broker
 from clients.page_log import plain
 from clients.page_state import Chat, begin_chat, current_chat
-from clients.page_style import LOGO
 from core.address import BrokerAddress
 from core.bundle import Suite
 from core.errors import NoBrokerFound, SecureChatError
@@ -32,12 +31,12 @@ def show() -> None:
 
     with st.container(key="connect"):
         st.html(
-            f'<div class="sc-hello">{LOGO}<h1>SecureChat</h1>'
-            "<p>End-to-end encrypted chat. Choose a name; an RSA key pair is made for it.</p></div>"
+            '<div class="sc-hello"><div class="sc-logo"></div><div role="heading" aria-level="1">SecureChat</div>'
+            "<p>End-to-end encrypted chat, with an RSA key pair for each name.</p></div>"
         )
         _warn_if_exposed()
         with st.form("connect_form"):
-            st.text_input("Your name", key=_NAME, placeholder="alice", autocomplete="username", max_chars=64)
+            st.text_input("Your name", key=_NAME, placeholder="alice", autocomplete="username")
             st.text_input("Broker", key=_BROKER, placeholder="securechat://HOST:PORT/KEY", autocomplete="off")
             _say_error(st.session_state.get(_ERROR))
             st.form_submit_button("Connect", type="primary", width="stretch", on_click=_connect)
@@ -68,7 +67,7 @@ def show_again(chat: Chat) -> None:
     if _NAME not in st.session_state:
         st.session_state[_NAME] = chat.client.user
     with st.form("again_form", border=False):
-        st.text_input("Your name", key=_NAME, max_chars=64)
+        st.text_input("Your name", key=_NAME)
         _say_error(st.session_state.get(_ERROR))
         st.form_submit_button("Connect", type="primary", on_click=_connect_again, args=(chat,))
 
@@ -90,12 +89,15 @@ def _attempt(typed: str, broker: str | BrokerAddress) -> bool:
     try:
         address = broker if isinstance(broker, BrokerAddress) else choose_broker(broker or None, {})
         client = ChatClient(user, address, events=False)
+    except NoBrokerFound:
+        st.session_state.pop(_ERROR, None)  # the page says so already, for as long as it is true
+        return False
     except SecureChatError as error:
         st.session_state[_ERROR] = error
         return False
     st.session_state.pop(_ERROR, None)
     st.query_params["as"] = user
-    note = f"Names are in lower case here: you are '{user}'." if user != typed.strip() else ""
+    note = f"'{typed.strip()}' became '{user}': names are lower-case" if user != typed.strip() else ""
     begin_chat(client, note=note, broker_is_local=_local_broker()[0] == address.url)
     return True
 

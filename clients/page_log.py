@@ -68,7 +68,7 @@ def _message(line: Line, before: Line | None) -> str:
         changed = ' <span class="sc-warn">⚠ another key than before</span>' if line.trust is Trust.CHANGED else ""
         who = f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
     near = " sc-follows" if follows else ""
-    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}</div>{_meta(line)}</div>'
+    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}{_meta(line)}</div></div>'
 
 
 def _body(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 import streamlit as st
 
@@ -24,27 +24,31 @@ _STATES: Final = {
 }
 
 
-def draw_people(chat: Chat) -> str | None:
-    """Draw the sidebar's upper part; returns the conversation that was just chosen, if one was."""
+def draw_people(chat: Chat) -> None:
+    """Draw the sidebar's upper part: oneself, and the conversations to choose from."""
     _me(chat)
     online = chat.client.status.state is ConnectionState.ONLINE
-    here = {peer.user: peer for peer in chat.client.users()}
+    here = {peer.user: peer for peer in chat.client.users()}  # while offline, as it was
     known = [name for name in dict.fromkeys((*chat.opened, *chat.client.conversations())) if name != EVERYONE]
-    chosen = EVERYONE if _row(chat, EVERYONE, "", f"{len(here)} here") else None
+    _row(chat, EVERYONE, "", f"{len(here)} here" if online else "")
     first = sorted(known, key=lambda name: (name not in here, name))
     others = [name for name in here if name not in first]
     room = max(0, _LISTED_MAX - len(first))
     for name in [*first, *others[:room]]:
         peer = here.get(name)
         mark = ":green[●]" if peer and online else ":gray[○]"
-        if _row(chat, name, mark, "" if peer else "away", peer):
-            chosen = name
+        _row(chat, name, mark, "" if peer else "away", peer)
     if others[room:]:
-        chosen = st.selectbox("Find a person", others, index=None, key="find", placeholder=f"{len(here)} people …") or chosen
-    return chosen
+        hint = f"{len(here)} people are here"
+        st.selectbox("Find a person", others, index=None, key="find", placeholder=hint, on_change=_found, args=(chat,))
 
 
-def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None) -> bool:
+def _found(chat: Chat) -> None:
+    chat.open(st.session_state["find"])
+    st.session_state["find"] = None
+
+
+def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None) -> None:
     label = [mark] if mark else []
     label.append("**Everyone**" if name == EVERYONE else literal(name))
     if peer and peer.trust is Trust.CHANGED:
@@ -53,9 +57,8 @@ def _row(chat: Chat, name: str, mark: str, aside: str, peer: Peer | None = None)
         label.append(f":gray[{aside}]")
     if unread := chat.unread.get(name, 0):
         label.append(f":primary-badge[{unread}]")
-    return st.button(
-        " ".join(label), key=f"to-{name}", type="secondary" if name == chat.current else "tertiary", width="stretch"
-    )
+    kind: Literal["secondary", "tertiary"] = "secondary" if name == chat.current else "tertiary"
+    st.button(" ".join(label), key=f"to-{name}", type=kind, width="stretch", on_click=chat.open, args=(name,))
 
 
 def literal(text: str) -> str:
@@ -65,42 +68,47 @@ def literal(text: str) -> str:
 
 def _me(chat: Chat) -> None:
     client, state = chat.client, chat.client.status.state
-    kid = client.kid
-    key = short_fingerprint(kid) if kid else "making keys …"
-    st.html(
-        f'<div class="sc-me"><b>{plain(client.user)}</b>'
-        f'<span><i class="sc-dot {state.value}"></i>{_STATES[state]} · guest</span>'
-        f'<span>key <code class="sc-kid">{plain(key)}</code></span></div>'
-    )
-    if kid and (pem := client.public_pem):
-        with st.popover("My keys", width="stretch"):
-            st.caption(
-                "Fingerprint of your identity key. Read it to the others over another channel; it must be the same there."
-            )
-            st.code(fingerprint(kid), language=None, wrap_lines=True)
-            st.caption("Your public encryption key: what others encrypt to.")
+    note = f"<span>{plain(chat.note)}</span>" if chat.note else ""
+    with st.container(key="me", gap=None):
+        st.html(
+            f'<div class="sc-me"><b>{plain(client.user)}</b>'
+            f'<span><i class="sc-dot {state.value}"></i>{_STATES[state]} · guest</span>{note}</div>'
+        )
+        if client.kid is None or (pem := client.public_pem) is None:
+            return
+        with st.popover(f"My key `{short_fingerprint(client.kid)}`", type="tertiary"):
+            st.caption("Fingerprint of your identity key. Others see it beside your name; it must read the same there.")
+            st.code(fingerprint(client.kid), language=None, wrap_lines=True)
+            st.caption("Your public encryption key, to which others encrypt:")
             st.code(pem, language=None)
 
 
 def draw_head(chat: Chat) -> None:
     """Draw who the conversation on the screen is with."""
-    here = {peer.user: peer for peer in chat.client.users()}
+    online = chat.client.status.state is ConnectionState.ONLINE
+    here = {peer.user: peer for peer in chat.client.users()} if online else {}
+    peer = here.get(chat.current)
+    title, warn = chat.current, ""
     if chat.current == EVERYONE:
-        st.html(f'<div class="sc-head"><h2>Everyone</h2>{plain(_company(sorted(here)))}</div>')
-        return
-    name = chat.current
-    peer = here.get(name)
-    if peer is None:
-        st.html(f'<div class="sc-head"><h2>{plain(name)}</h2>not here now</div>')
-        return
-    warn = ' · <span class="sc-warn">⚠ another key than before</span>' if peer.trust is Trust.CHANGED else ""
-    key = f'key <code class="sc-kid">{plain(short_fingerprint(peer.kid))}</code>'
-    st.html(f'<div class="sc-head"><h2>{plain(name)}</h2>here · {plain(peer.kind.value)} · {key}{warn}</div>')
-    with st.popover("Compare keys"):
-        st.caption("Compare over another channel, such as a call. If both read the same, nobody sits in between.")
-        st.code(f"{name}\n{fingerprint(peer.kid)}", language=None, wrap_lines=True)
-        if chat.client.kid:
-            st.code(f"{chat.client.user} (you)\n{fingerprint(chat.client.kid)}", language=None, wrap_lines=True)
+        title, about = "Everyone", _company(sorted(here)) if online else "Who is here is known while connected."
+    elif not online:
+        about = "Whether they are here is known while connected."
+    elif peer is None:
+        about = "not here now"
+    else:
+        about = f"here · {peer.kind.value}"
+        if peer.trust is Trust.CHANGED:
+            warn = ' · <span class="sc-warn">⚠ another key than before</span>'
+    elsewhere = "".join(
+        f"<span class='sc-elsewhere'>{count} new in {plain(name)}</span>" for name, count in chat.unread.items()
+    )
+    st.html(f'<div class="sc-head"><b>{plain(title)}</b><span>{plain(about)}</span>{warn}{elsewhere}</div>')
+    if peer is not None:
+        with st.popover(f"Compare key `{short_fingerprint(peer.kid)}`", type="tertiary"):
+            st.caption("Compare over another channel, such as a call: if both of you read the same, nobody sits in between.")
+            st.code(f"{peer.user}\n{fingerprint(peer.kid)}", language=None, wrap_lines=True)
+            if chat.client.kid:
+                st.code(f"{chat.client.user} (you)\n{fingerprint(chat.client.kid)}", language=None, wrap_lines=True)
 
 
 def _company(names: list[str]) -> str:

@@ -6,26 +6,43 @@ from typing import Final
 
 import streamlit as st
 
-# While the tab is hidden everything that arrives counts, also in the conversation on the screen.
+# While the tab is hidden everything that arrives counts, also in the conversation on the screen. The function is called
+# anew with each new data, its return value only once, at the end: so there is one state, and one watcher of the title,
+# which Streamlit sets, too. Two of them with different counts would set it in turns for ever.
 _SCRIPT: Final = """
-export default function ({ data, parentElement }) {
-  const state = (parentElement.securechat ??= { seen: data.received, composer: data.composer });
-  const title = () => {
-    if (!document.hidden) state.seen = data.received;
-    const count = Math.max(data.elsewhere, data.received - state.seen);
+const NARROW = "(max-width: 768px)";
+const begin = (data) => {
+  const state = { data, seen: data.received, composer: data.composer };
+  state.title = () => {
+    if (!document.hidden) state.seen = state.data.received;
+    const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
     const wanted = (count ? `(${count}) ` : "") + "SecureChat";
     if (document.title !== wanted) document.title = wanted;
   };
-  title();
-  document.addEventListener("visibilitychange", title);
-  const head = new MutationObserver(title);
-  head.observe(document.head, { childList: true, subtree: true, characterData: true });
+  state.head = new MutationObserver(state.title);
+  state.head.observe(document.head, { childList: true, subtree: true, characterData: true });
+  document.addEventListener("visibilitychange", state.title);
+  return state;
+};
+const end = () => {
+  const state = document.securechat;
+  if (!state) return;
+  delete document.securechat;
+  state.head.disconnect();
+  document.removeEventListener("visibilitychange", state.title);
+  document.title = "SecureChat";
+};
+export default function ({ data }) {
+  const state = (document.securechat ??= begin(data));
+  state.data = data;
+  state.title();
   if (state.composer !== data.composer) {
     state.composer = data.composer;
+    if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) document.querySelector(`.st-key-${data.composer} textarea`)?.focus();
   }
-  return () => { document.removeEventListener("visibilitychange", title); head.disconnect(); };
+  return end;
 }
 """
 

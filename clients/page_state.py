@@ -29,7 +29,8 @@ class Chat:
     client: ChatClient
     broker_is_local: bool = True
     note: str = ""
-    current: str = EVERYONE
+    current: str = EVERYONE  # the conversation on the screen
+    composing: str = EVERYONE  # the one whose composer is
     opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
     shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
     drawn: tuple[object, list[str]] = (None, [])  # the log's HTML, and what it was made from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 LOGO: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="32" height="32" aria-hidden="true">'
@@ -11,22 +12,26 @@ LOGO: Final = (
     '19v-5a1.5 1.5 0 0 0-1.5-1.5H20V11a4 4 0 0 0-4-4zm-2 4a2 2 0 1 1 4 0v1.5h-4z"/></svg>'
 )
 
-STYLE: Final = """<style>
+_RULES: Final = """
 :root {
   --sc-accent: #14938a; --sc-good: #14938a; --sc-wait: #b7791f; --sc-bad: #d64545;
   --sc-line: color-mix(in srgb, currentColor 14%, transparent);
   --sc-quiet: color-mix(in srgb, currentColor 62%, transparent);
 }
-.stMainBlockContainer { padding-top: 1.25rem; padding-bottom: 1rem; max-width: 52rem; }
+/* What sticks to the top must hide what scrolls below it, in either theme's colour. */
+.stAppViewContainer, .stAppViewContainer > div:has(> .stMain), .stMain, .stMainBlockContainer, .stMainBlockContainer > div,
+[data-testid="stLayoutWrapper"]:has(> .st-key-head), .st-key-head { background: inherit; }
+.stMainBlockContainer { padding-top: .75rem; padding-bottom: 1rem; max-width: 52rem; }
+[data-testid="stBottomBlockContainer"] { padding: .25rem 1rem 1rem; max-width: 52rem; }
 .stAppHeader { background: transparent; }
 [data-testid="stSidebarUserContent"] { padding-top: 0; padding-bottom: 1rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
 .st-key-refresh, .st-key-refresh_broker, .st-key-signals { position: absolute; width: 0; height: 0; overflow: hidden; }
-code.sc-kid { font-size: .8em; padding: 0; background: none; color: inherit; }
+.st-key-me button code, .st-key-head button code { color: inherit; background: none; padding: 0; }
 
 .sc-hello { text-align: center; }
-.sc-hello svg { width: 3rem; height: 3rem; }
-.sc-hello h1 { font-size: 1.75rem; padding: .25rem 0 0; }
+.sc-logo { width: 3rem; height: 3rem; margin: auto; }
+.sc-hello div[role="heading"] { font-size: 1.75rem; font-weight: 700; line-height: 1.2; margin-top: .75rem; }
 .sc-hello p { color: var(--sc-quiet); margin: .25rem 0 0; }
 .st-key-connect { max-width: 30rem; margin: 4vh auto 0; }
 .sc-fine { color: var(--sc-quiet); font-size: .82rem; line-height: 1.5; }
@@ -35,7 +40,7 @@ code.sc-kid { font-size: .8em; padding: 0; background: none; color: inherit; }
 .sc-panel.sc-bad { border-left-color: var(--sc-bad); }
 .sc-panel.sc-good { border-left-color: var(--sc-good); }
 
-.sc-me { display: grid; gap: .1rem; font-size: .85rem; }
+.sc-me { display: grid; gap: .1rem; font-size: .85rem; line-height: 1.45; }
 .sc-me b { font-size: 1.05rem; overflow-wrap: anywhere; }
 .sc-me span { color: var(--sc-quiet); }
 .sc-dot { display: inline-block; width: .6rem; height: .6rem; border-radius: 50%; margin-right: .45rem; }
@@ -45,10 +50,12 @@ code.sc-kid { font-size: .8em; padding: 0; background: none; color: inherit; }
 @keyframes sc-pulse { 50% { opacity: .25; } }
 @media (prefers-reduced-motion: reduce) { .sc-dot.connecting { animation: none; } }
 
-.st-key-head { border-bottom: 1px solid var(--sc-line); padding-bottom: .5rem; }
-.sc-head { font-size: .85rem; color: var(--sc-quiet); line-height: 1.4; }
-.sc-head h2 { font-size: 1.2rem; padding: 0; line-height: 1.3; color: color-mix(in srgb, currentColor 100%, CanvasText 100%);
-  overflow-wrap: anywhere; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-head) { position: sticky; top: 0; z-index: 5; }
+.st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
+.sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
+.sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
+.sc-head span:not(.sc-warn) { color: var(--sc-quiet); }
+.sc-head .sc-elsewhere { display: none; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 
 .st-key-log { padding-bottom: .5rem; }
@@ -61,18 +68,31 @@ code.sc-kid { font-size: .8em; padding: 0; background: none; color: inherit; }
 .sc-message.sc-follows { margin-top: .2rem; }
 .sc-message.sc-mine { align-items: flex-end; }
 .sc-who { font-size: .82rem; font-weight: 600; margin: 0 0 .15rem .2rem; overflow-wrap: anywhere; }
-.sc-bubble { max-width: min(85%, 38rem); min-width: 2.5rem; padding: .45rem .75rem; border-radius: .9rem;
-  background: color-mix(in srgb, currentColor 8%, transparent); }
+.sc-bubble { max-width: min(88%, 38rem); padding: .4rem .7rem .35rem; border-radius: .9rem; display: flex; flex-wrap: wrap;
+  align-items: flex-end; column-gap: .7rem; background: color-mix(in srgb, currentColor 8%, transparent); }
 .sc-theirs .sc-bubble { border-bottom-left-radius: .25rem; }
 .sc-mine .sc-bubble { border-bottom-right-radius: .25rem; background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
 .sc-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.45; tab-size: 4; unicode-bidi: plaintext; }
 .sc-fold summary { cursor: pointer; color: var(--sc-quiet); font-size: .82rem; padding: .3rem 0; }
-.sc-meta { color: var(--sc-quiet); font-size: .72rem; margin: .1rem .3rem 0; }
+.sc-fold { flex-basis: 100%; }
+.sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
 .sc-tick.sc-done { color: var(--sc-good); }
 .sc-empty { text-align: center; color: var(--sc-quiet); padding: 8vh 0 .5rem; }
 .sc-empty b { display: block; font-size: 1.05rem; color: color-mix(in srgb, currentColor 100%, CanvasText 60%); }
 
-.st-key-people button { justify-content: flex-start; }
-.st-key-people button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.st-key-me { margin-bottom: .75rem; }
+.st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
+[class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }
+[class*="st-key-to-"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+
+@media (max-width: 768px) {
+  .sc-head, .st-key-head .stPopover { padding-left: 2.75rem; }
+  .sc-head .sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
+}
+"""
+
+# An image in HTML would not get past Streamlit's sanitiser.
+STYLE: Final = f"""<style>{_RULES}
+.sc-logo {{ background: center / contain no-repeat url("data:image/svg+xml,{quote(LOGO)}"); }}
 </style>"""

@@ -66,6 +66,10 @@ def exit_code_of(outcomes: Iterable[Outcome]) -> int:
     return PARTIAL if len(failed) < len(all_of_them) else min(failed)
 
 
+class OutputFailed(errors.SecureChatError):
+    """Standard output cannot be written: {why}."""
+
+
 class Terminal:
     """Prints data to standard output, one JSON object a line if asked, and everything else to standard error."""
 
@@ -76,9 +80,18 @@ class Terminal:
     def data(self, text: str, values: Mapping[str, object]) -> None:
         """Print one result: ``text`` for people, or ``values`` as one line of JSON; flushed."""
         if self.as_json:
-            text = json.dumps(values, ensure_ascii=False)
-        click.echo(_printable(text, sys.stdout.encoding), color=_color(sys.stdout))
-        sys.stdout.flush()
+            text = json.dumps(values)  # in ASCII: no control character of a peer's, and right in any encoding
+        if sys.stdout is None:
+            raise OutputFailed(why="it is closed")
+        try:
+            click.echo(_printable(text, sys.stdout.encoding), color=_color(sys.stdout))
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read the output has had enough
+            _discard_output()
+            sys.exit(BROKEN_PIPE)
+        except OSError as error:
+            _discard_output()
+            raise OutputFailed(why=error.strerror) from error
 
     def say(self, text: str) -> None:
         """Tell a person something, unless they asked for quiet."""
@@ -92,12 +105,31 @@ class Terminal:
     def fail(self, error: errors.SecureChatError) -> NoReturn:
         """Say what went wrong and what to do about it, and exit."""
         code = exit_code(error)
-        if self.as_json:
+        if self.as_json and not isinstance(error, OutputFailed):
             self.data("", {"v": 1, "type": "error", "error": type(error).__name__, "message": str(error), "exit": code})
         self.warn(f"{click.style('error:', fg='red')} {error}")
         if error.advice:
             self.warn(f"hint: {error.advice}")
         sys.exit(code)
+
+
+def open_streams() -> None:
+    """Give a process that was started without some standard streams null devices for them.
+
+    Else the next file or socket to be opened would be taken for the stream. Standard output stays unwritable.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _discard_output() -> None:
+    # Without this, Python would try to write what is left once more on its way out, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def strong(text: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -15,14 +16,13 @@ from typing import Final
 
 import zmq
 from zmq.utils import z85
-from zmq.utils.monitor import recv_monitor_message
 
 from core.address import BrokerAddress
 from core.clock import Instant
 from core.errors import BrokerKeyMismatch, BrokerUnreachable, LoginRefused, NotInvited, RemoteProtocolError, SecureChatError
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
-from core.limits import FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX
+from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
 from core.session import Session, State
 
 log = logging.getLogger("securechat.transport")
@@ -33,6 +33,8 @@ _TICK_MS: Final = 500
 _LINGER_MS: Final = 500
 _BURST: Final = 256
 
+# zmq_socket_monitor(3): the event and its value. zmq.utils.monitor reads it too, but imports asyncio with all it needs.
+_EVENT: Final = struct.Struct("=hi")
 _WATCHED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -158,13 +160,16 @@ class Transport:
                 self._run_commands(session)
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
+        self._look_up(endpoint)
         sock = context.socket(zmq.DEALER)
         given = self._curve_secret()
         public, secret = (zmq.curve_public(z85.encode(given)), z85.encode(given)) if given else zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
         sock.curve_serverkey = z85.encode(self._address.key)
+        # What begins with a zero is libzmq's own.
+        sock.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1)
         sock.linger = 0
-        sock.maxmsgsize = FRAME_MAX
+        sock.maxmsgsize = FRAME_MAX + CURVE_OVERHEAD
         sock.ipv6 = True
         # One socket, one connection: a socket that reconnected by itself would send queued frames before the login.
         sock.reconnect_ivl = -1
@@ -181,6 +186,14 @@ class Transport:
             sock.disable_monitor()
             monitor.close(linger=0)
             sock.close(linger=_LINGER_MS if self._stopping.is_set() else 0)
+
+    def _look_up(self, endpoint: str) -> None:
+        """Raise ConnectionEnded for a host that is not known: ZeroMQ says nothing about it."""
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        try:
+            socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="its host is not known")) from error
 
     def _converse(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:
         poller = zmq.Poller()
@@ -227,9 +240,9 @@ class Transport:
 
     def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
         while monitor.poll(0):
-            message = recv_monitor_message(monitor)
+            event, _ = _EVENT.unpack(monitor.recv_multipart()[0])
             where = self._address.where
-            match message["event"]:
+            match event:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:

@@ -26,6 +26,7 @@ COPY_ID_BYTES: Final = 8
 HASH_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 CURVE_KEY_BYTES: Final = 32
+ROUTING_ID_BYTES: Final = 16  # chosen by the client at random; long enough that nobody guesses another's
 
 # The envelope. A header with 256 recipients of 32 characters needs about 25 KiB.
 HEADER_MAX: Final = 32 * 1024
@@ -52,6 +53,7 @@ BUNDLE_LIFE: Final = 30 * 24 * 3600
 
 # Frames. The largest is `common`: a full header, 256 digests, the ciphertext, a signature and a key.
 FRAME_MAX: Final = 128 * 1024
+CURVE_OVERHEAD: Final = 33  # what CurveZMQ adds to each frame (RFC 26): 8 of command name, 8 of nonce, 16 of tag, 1 of flags
 CONTROL_MAX: Final = 32 * 1024  # what a client may send in one control frame
 LOOKUP_MAX: Final = 64  # bundles of about 1.3 KiB, so that the answer stays under FRAME_MAX
 ACKS_MAX: Final = 512
@@ -63,8 +65,8 @@ ROSTER_MAX: Final = 64 * 1024  # what a client keeps; far more than a broker has
 HEARTBEAT: Final = 5.0
 SILENCE_MAX: Final = 3 * HEARTBEAT
 LOGIN_TIME_MAX: Final = 10.0
-LOGIN_FRAMES_MAX: Final = 8  # frames from one connection before it has logged in
 UNPROVEN_MAX: Final = 1024  # connections in the middle of a login at any one time
+WAITING_MAX: Final = 4 * UNPROVEN_MAX  # connections that have not logged in, silent ones included
 USER_CONNECTIONS_MAX: Final = 16
 RECONNECT_FIRST: Final = 0.25
 RECONNECT_MAX: Final = 32.0

@@ -115,6 +115,7 @@ class _Opening:
     everyone: bool = False
     mid: bytes = b""
     sid: bytes = b""
+    cid: bytes = b""
     commitment: bytes = b""
     secret: bytes = b""
     padded: bytes = b""
@@ -137,7 +138,8 @@ def _parse(o: _Opening) -> None:
     o.header = h = strict_json(o.raw_header, _HEADER)
     o.mid, o.sid = from_b64url(h.mid, MID_BYTES), from_b64url(h.sid, MID_BYTES)
     o.commitment = from_b64url(h.kc, HASH_BYTES)
-    for text in (h.ik, h.cid, *(kid for _, kid, _ in h.to)):
+    o.cid = from_b64url(h.cid, HASH_BYTES)
+    for text in (h.ik, *(kid for _, kid, _ in h.to)):
         from_b64url(text, HASH_BYTES)
     names = [name for name, _, _ in h.to]
     if not 1 <= len(names) <= RECIPIENTS_MAX or names != sorted(set(names)) or not all(map(is_name, names)):
@@ -174,9 +176,8 @@ def _recipient(o: _Opening) -> None:
     mine = o.digests[o.place * HASH_BYTES :][:HASH_BYTES]
     if not hmac.compare_digest(hashlib.sha256(o.wrap).digest(), mine):
         raise ValueError
-    cid = from_b64url(o.header.cid)
-    o.everyone = hmac.compare_digest(cid, everyone_cid(o.me.broker_key))
-    direct = hmac.compare_digest(cid, direct_cid(o.sender_key.kid, o.me.kid)) and len(o.header.to) == 1
+    o.everyone = hmac.compare_digest(o.cid, everyone_cid(o.me.broker_key))
+    direct = hmac.compare_digest(o.cid, direct_cid(o.sender_key.kid, o.me.kid)) and len(o.header.to) == 1
     if not (o.everyone or direct):
         raise ValueError
 

@@ -51,7 +51,10 @@ def runtime_copy() -> Path:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it makes do with a substitute, which is then not there
-        return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+        try:
+            return Path(platformdirs.user_runtime_dir(APP)) / FILE_NAME
+        except OSError:  # somebody else has taken the substitute's name
+            return default_data_dir() / "runtime" / APP / FILE_NAME
 
 
 def encode_connection_file(content: ConnectionFile) -> bytes:
@@ -65,6 +68,6 @@ def decode_connection_file(raw: bytes) -> ConnectionFile:
         content = msgspec.json.decode(raw, type=ConnectionFile)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise BadAddress(why="the connection file does not parse") from error
-    if content.v != 1 or content.pid < 1:
+    if content.v != 1 or not 1 <= content.pid < 2**31:
         raise BadAddress(why="the connection file is of another version")
     return content

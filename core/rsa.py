@@ -190,7 +190,7 @@ def _to_pkcs8(key: rsa.RSAPrivateKey) -> bytes:
 def _private(load: Callable[[], object]) -> rsa.RSAPrivateKey:
     try:
         key = load()
-    except Exception:  # several unrelated types, all meaning "not a key"
+    except Exception:  # noqa: BLE001 - several unrelated types, all meaning "not a key"
         raise KeyRefused(why="it cannot be read") from None  # a cause could quote the key
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != RSA_BITS:
         raise KeyRefused(why="it is not an RSA-2048 key")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text, encode_content, pad
 from core.encoding import b64url
 from core.envelope import delivery_proof, direct_cid, everyone_cid
@@ -56,6 +56,7 @@ def _case(
         "private_operations": operations,
         "now_ms": NOW,
         "me": {"user": "bob", "keys": "bob", "broker_key": BROKER_KEY},
+        "pinned": None,
         "seen": False,
         "mid": delivery.mid,
         "sender": delivery.sender,
@@ -90,6 +91,8 @@ def _good_ones(suite: Suite) -> Vectors:
         "ok-unknown-type": _good("content of a type to come", b.but(plain=unknown), None, unknown_type="sticker"),
         "ok-oldest": _good("31 days old, to the millisecond", b.but(ts=NOW - MESSAGE_AGE_MAX_MS)),
         "ok-fastest-clock": _good("5 minutes ahead, to the millisecond", b.but(ts=NOW + CLOCK_SKEW_MS)),
+        "ok-profile": _good("from a profile", b.but(sender_kind=Kind.PROFILE), kind="profile"),
+        "ok-pinned": _good("from the key that a person holds the name to", b, pinned=ALICE.signing.public.kid),
         "ok-largest-counter": _good("n at its greatest", b.but(to=[("bob", BOB.opening.public, COUNTER_MAX)])),
         "ok-two-pads": _good("a text of 300 bytes, padded to 512", b.but(plain=encode_content(Text("x" * 300))), "x" * 300),
     }
@@ -106,6 +109,7 @@ def _parse(suite: Suite) -> Vectors:
         "newline-at-end": ("a newline behind the header", lambda h: h + b"\n"),
         "duplicate-key": ("one key twice", swap(b'"alg":"RSA-OAEP-256"', b'"alg":"RSA-OAEP-256","alg":"RSA-OAEP-256"')),
         "unknown-key": ("a key that is not known", swap(b'"alg"', b'"zip":"DEF","alg"')),
+        "no-kind": ("no word on what the sender is", lambda h: re.sub(rb'"kind":"[^"]*",', b"", h)),
         "missing-key": ("no sid", lambda h: re.sub(rb'"sid":"[^"]*",', b"", h)),
         "reordered-keys": ("enc before alg", lambda h: re.sub(rb'("alg":"[^"]*"),("enc":"[^"]*")', rb"\2,\1", h)),
         "needless-escape": ("a letter written as an escape", swap(b'"alice"', b'"\\u0061lice"')),
@@ -131,6 +135,7 @@ def _parse(suite: Suite) -> Vectors:
         "to-reserved-name": ("a recipient called everyone", {"to": [["everyone", b64url(kid), 1]]}),
         "kid-short": ("a kid of 31 bytes", {"to": [["bob", b64url(kid[:31]), 1]]}),
         "from-upper-case": ("a sender that is not a username", {"from": "Alice"}),
+        "kind-unknown": ("a sender that is neither guest nor profile", {"kind": "robot"}),
         "kc-long": ("a commitment of 33 bytes", {"kc": b64url(bytes(33))}),
     }
     others: dict[str, tuple[str, Delivery]] = {
@@ -187,6 +192,7 @@ def _allow_list_and_sender(suite: Suite) -> Vectors:
         **{f"allow-list-{name}": _case("allow-list", "parts of a wrong shape", forged) for name, forged in shapes.items()},
         **{name: _case("sender", about, made.tampered("spki", edit)) for about, (name, edit) in keys.items()},
         "sender-other-kid": _case("sender", "the header names another key", b.but(fields={"ik": b64url(bytes(32))}).make()),
+        "sender-changed-key": _case("sender", "the name is pinned to another key", made, pinned=MALLORY.signing.public.kid),
     }
 
 

@@ -117,14 +117,19 @@ def frames_vectors() -> Vectors:
     mid, copy_id, proof = bytes(range(16)), bytes(range(8)), bytes(range(32))
     bundle = sign_bundle("alice", Kind.GUEST, ALICE.signing, ALICE.opening.public, seq=1, now=NOW)
     entry = messages.Entry("alice", Kind.GUEST, ALICE.signing.public.kid)
-    hello = messages.Hello((1,), messages.Mode.FULL, "alice", Kind.GUEST, ALICE.signing.public.spki, bundle, bytes(32))
+    ik = ALICE.signing.public.spki
+    hello = messages.Hello((1,), messages.Mode.FULL, "alice", Kind.GUEST, ik, bundle, None, bytes(32))
+    lasting = sign_bundle("alice", Kind.PROFILE, ALICE.signing, ALICE.opening.public, seq=7, now=NOW)
+    profile = messages.Hello((1,), messages.Mode.SEND, "alice", Kind.PROFILE, ik, lasting, bytes(range(32, 64)), bytes(32))
     results = [
         messages.Result(mid, 0, messages.Status.DELIVERED, proof),
-        messages.Result(mid, 1, messages.Status.TAKEN),
+        messages.Result(mid, 1, messages.Status.REFUSED),
         messages.Result(mid, 2, messages.Status.ABSENT),
     ]
     client: dict[str, frames.Frames] = {
         "hello": frames.control(hello),
+        "hello-of-a-profile": frames.control(profile),
+        "renew": frames.control(messages.Renew(lasting)),
         "prove": frames.control(messages.Prove(bytes(256))),
         "users": frames.control(messages.Users()),
         "lookup": frames.control(messages.Lookup(("alice", "bob"))),
@@ -144,6 +149,7 @@ def frames_vectors() -> Vectors:
         "pong": frames.control(messages.Pong()),
         "bye": frames.control(messages.Bye()),
         "error": frames.control(messages.Error(messages.Reason.NAME_TAKEN)),
+        "error-not-invited": frames.control(messages.Error(messages.Reason.NOT_INVITED)),
         "error-about-a-message": frames.control(messages.Error(messages.Reason.BUSY, mid)),
         "results": frames.results(results),
         "deliver": frames.deliver(copy_id, mid, "alice", b"common", None),
@@ -165,6 +171,7 @@ def _bad_frames(
     client: dict[str, frames.Frames], broker: dict[str, frames.Frames], mid: bytes
 ) -> dict[str, tuple[str, frames.Frames]]:
     pack = msgspec.msgpack.encode
+    hello = msgspec.msgpack.decode(client["hello"][0][1:])
     bad: dict[str, tuple[str, frames.Frames]] = {
         "no-frames": ("client", []),
         "empty-frame": ("client", [b""]),
@@ -174,6 +181,10 @@ def _bad_frames(
         "ping-with-a-byte-more": ("client", [b"I\x80\0"]),
         "ping-with-a-field": ("client", [b"I" + pack({"x": 1})]),
         "ping-as-a-list": ("client", [b"I" + pack([])]),
+        "hello-short-curve-key": ("client", [b"H" + pack({**hello, "curve": bytes(31)})]),
+        "hello-without-curve": ("client", [b"H" + pack({key: hello[key] for key in hello if key != "curve"})]),
+        "renew-with-nothing": ("client", [b"K" + pack({"bundle": None})]),
+        "renew-with-a-large-bundle": ("client", [b"K" + pack({"bundle": {"body": bytes(2049), "signature": bytes(256)}})]),
         "prove-short": ("client", [b"P" + pack({"signature": bytes(255)})]),
         "lookup-of-nobody": ("client", [b"L" + pack({"users": []})]),
         "lookup-of-65": ("client", [b"L" + pack({"users": [f"u{i}" for i in range(65)]})]),
@@ -200,7 +211,9 @@ def _bad_frames(
         "results-cut-short": ("broker", [broker["results"][0][:-1]]),
         "results-of-nothing": ("broker", [b"R"]),
         "results-unknown-status": ("broker", [b"R" + mid + b"\0\0\x63"]),
-        "results-proof-missing": ("broker", [b"R" + mid + b"\0\0\x03" + bytes(31)]),
+        "results-proof-missing": ("broker", [b"R" + mid + b"\0\0\x02" + bytes(31)]),
+        "results-retired-status": ("broker", [b"R" + mid + b"\0\0\x03"]),
+        "renew-from-a-broker": ("broker", client["renew"]),
         "deliver-without-sender": ("broker", [broker["deliver"][0][:25], b"common"]),
         "deliver-in-4-frames": ("broker", [*broker["deliver-with-wrap"], b"more"]),
         "deliver-from-everyone": ("broker", [broker["deliver"][0][:25] + b"everyone", b"common"]),

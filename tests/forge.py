@@ -12,7 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core import chunking
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text, encode_content, pad
 from core.encoding import b64url, pack
 from core.envelope import KINDS, MessageKind, block_labels, direct_cid, key_commitment, signed_bytes
@@ -79,6 +79,7 @@ class Draft:
     wrap: Edit = same
     blocks: Callable[[list[bytes]], list[bytes]] = list
     labels: Callable[[list[bytes]], list[bytes]] = list
+    sender_kind: Kind = Kind.GUEST
     signer: SigningKey | None = None
     purpose: Purpose | None = None
 
@@ -95,6 +96,7 @@ class Draft:
             "enc": self.kind.enc,
             "typ": "sc1",
             "from": self.sender,
+            "kind": self.sender_kind.value,
             "ik": b64url(self.signing.public.kid),
             "mid": b64url(self.mid),
             "sid": b64url(self.sid),

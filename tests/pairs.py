@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from broker.directory import Connection
+from broker.ledger import Ledger, LogEvent
 from broker.router import Router
 from core import frames
 from core.bundle import Suite
@@ -17,6 +18,7 @@ from core.errors import FrameError
 from core.events import Event, MessageReceived, MessageRefused, Outcome, Receipt
 from core.frames import Frames
 from core.identity import Identity, guest_identity
+from core.memory import Memory
 from core.messages import Mode
 from core.session import Session, State
 from tests.keys import BROKER_KEY, Keys, keys_of
@@ -76,10 +78,17 @@ class Client:
 
 
 class World:
-    """One broker and its clients. ``settle`` moves frames until nobody has anything left to say."""
+    """One broker and its clients. ``settle`` moves frames until nobody has anything left to say.
+
+    What the broker logs is safe at once, unless ``log_waits``; then it waits in ``unsafe`` for ``commit``.
+    """
 
     def __init__(self) -> None:
-        self.router = Router(BROKER_KEY, random=os.urandom)
+        self.ledger = Ledger()
+        self.unsafe: list[LogEvent] = []
+        self.log: list[LogEvent] = []
+        self.log_waits = False
+        self.router = Router(BROKER_KEY, self.ledger, self.unsafe.append, random=os.urandom)
         self.clients: list[Client] = []
         self.now = START
         self.cut: set[bytes] = set()  # routing ids whose connection the broker ended
@@ -99,9 +108,9 @@ class World:
         identity = guest_identity(user, keys.signing, opening, sid=os.urandom(16), now=self.now.wall)
         return self.adopt(identity, mode, keys)
 
-    def adopt(self, identity: Identity, mode: Mode, keys: Keys) -> Client:
+    def adopt(self, identity: Identity, mode: Mode, keys: Keys, memory: Memory | None = None) -> Client:
         """A client with this identity."""
-        client = Client(Session(identity, mode, BROKER_KEY, random=os.urandom), keys)
+        client = Client(Session(identity, mode, BROKER_KEY, random=os.urandom, memory=memory), keys)
         self.clients.append(client)
         return client
 
@@ -111,10 +120,10 @@ class World:
         self.settle()
         assert client.session.state is State.READY
 
-    def begin(self, client: Client) -> None:
-        """Give the client a new connection; nothing moves yet."""
+    def begin(self, client: Client, client_key: bytes | None = None) -> None:
+        """Give the client a new connection, with this CURVE key or a fresh one; nothing moves yet."""
         client.rid = next(self._numbers).to_bytes(5, "big")
-        client.client_key = os.urandom(32)
+        client.client_key = client_key or os.urandom(32)
         client.inbox.clear()
         client.session.connect(client.client_key, self.now)
 
@@ -200,6 +209,17 @@ class World:
         else:
             for (targets, head), rest in router.receive(rid, client_key, raw, self.now):
                 self._deliver(targets, [head, *rest])
+        if not self.log_waits:
+            self.commit()
+        self._emit()
+
+    def commit(self, *foreign: LogEvent) -> None:
+        """What waits for the log is safe in it, behind what others wrote meanwhile."""
+        while events := [*foreign, *self.unsafe]:
+            foreign = ()
+            self.unsafe.clear()
+            self.log += events
+            self.router.committed(events, self.now)
         self._emit()
 
     def _deliver(self, targets: Sequence[Connection], raw: Frames) -> None:

@@ -37,7 +37,7 @@ class Raw:
 
     def hello(self, keys: Keys = MALLORY, user: str = "mallory", **changes: Any) -> Hello:
         bundle = sign_bundle(user, Kind.GUEST, keys.signing, keys.opening.public, seq=1, now=self.world.now.wall)
-        plain = Hello((1,), Mode.FULL, user, Kind.GUEST, keys.signing.public.spki, bundle, bytes(32))
+        plain = Hello((1,), Mode.FULL, user, Kind.GUEST, keys.signing.public.spki, bundle, None, bytes(32))
         return Hello(**{**{name: getattr(plain, name) for name in plain.__struct_fields__}, **changes})
 
     def log_in(self, hello: Hello | None = None, signing: SigningKey | None = None, **changes: Any) -> object:

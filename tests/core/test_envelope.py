@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text, encode_content
 from core.encoding import b64url, pack, unpack
 from core.envelope import Sealed, To, check_length, check_text, direct_cid, everyone_cid, seal
@@ -34,6 +34,7 @@ def _seal(text: str, *, suite: Suite, to: tuple[str, ...] = ("bob",), everyone: 
     options: dict[str, Any] = {
         "suite": suite,
         "sender": "alice",
+        "kind": Kind.GUEST,
         "signing": ALICE.signing,
         "sid": SID,
         "mid": MID,
@@ -49,7 +50,8 @@ def _seal(text: str, *, suite: Suite, to: tuple[str, ...] = ("bob",), everyone: 
 
 def _me(user: str = "bob", keys: Keys | None = None, **changes: Any) -> Recipient:
     keys = keys or keys_of(user)
-    me = Recipient(user, keys.signing.public.kid, {b64url(keys.opening.public.kid): keys.opening}, BROKER_KEY, lambda *_: None)
+    eks: dict[str, OpeningKey] = {b64url(keys.opening.public.kid): keys.opening}
+    me = Recipient(user, keys.signing.public.kid, eks, BROKER_KEY, lambda *_: True, lambda *_: None)
     return dataclasses.replace(me, **changes)
 
 
@@ -74,6 +76,7 @@ def test_what_is_sealed_opens_for_each_recipient(text: str, suite: Suite, names:
             sid=SID,
             n=5,
             sender="alice",
+            kind=Kind.GUEST,
             sender_key=opened.sender_key,
             to=sealed.recipients,
             everyone=True,
@@ -149,7 +152,7 @@ def test_the_header_is_as_documented() -> None:
     sealed = _seal("x", suite=Suite.HYBRID)
     header = sealed.parts[0]
     assert header.isascii()
-    assert list(msgspec.json.decode(header)) == ["alg", "enc", "typ", "from", "ik", "mid", "sid", "ts", "kc", "cid", "to"]
+    assert list(msgspec.json.decode(header)) == ["alg", "enc", "typ", "from", "kind", "ik", "mid", "sid", "ts", "kc", "cid", "to"]
     assert b" " not in header
     assert sealed.parts[1] == hashlib.sha256(sealed.wraps[0]).digest()
 
@@ -167,6 +170,7 @@ def test_no_too_many_or_repeated_recipients(to: list[str]) -> None:
             Text("x"),
             suite=Suite.HYBRID,
             sender="alice",
+            kind=Kind.GUEST,
             signing=ALICE.signing,
             sid=SID,
             mid=MID,
@@ -187,6 +191,7 @@ def test_the_largest_envelope_fits_its_frames_and_opens(suite: Suite) -> None:
         Text(text),
         suite=suite,
         sender="s" * 32,
+        kind=Kind.PROFILE,
         signing=ALICE.signing,
         sid=SID,
         mid=MID,

@@ -38,10 +38,12 @@ from_clients = st.one_of(
         st.sampled_from(Kind),
         spkis,
         st.none() | bundles,
+        st.none() | nonces,
         nonces,
     ),
     st.builds(messages.Prove, st.binary(min_size=256, max_size=256)),
     st.builds(messages.Lookup, unique_names.map(tuple)),
+    st.builds(messages.Renew, bundles),
 )
 from_brokers = st.one_of(
     controls,
@@ -122,7 +124,7 @@ def test_one_too_many() -> None:
     mid = bytes(16)
     entry = messages.Entry("x", Kind.GUEST, bytes(32))
     too_many: list[Frames] = [
-        frames.results([Result(mid, 0, Status.TAKEN)] * (RESULTS_MAX + 1)),
+        frames.results([Result(mid, 0, Status.ABSENT)] * (RESULTS_MAX + 1)),
         frames.control(messages.Roster(False, False, (entry,) * (ROSTER_CHUNK + 1), ())),
         frames.control(messages.Bundles((messages.Found("x", None),) * (LOOKUP_MAX + 1))),
         frames.control(messages.Bundles((messages.Found("x", SignedBundle(bytes(2049), bytes(256))),))),

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from core import frames
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.content import Text
 from core.envelope import To, direct_cid, everyone_cid, seal
 from core.errors import RemoteProtocolError
@@ -37,6 +37,7 @@ def _genuine(world: World, sender: Client, *recipients: Client, suite: Suite, ev
         Text("never sent " * 40),
         suite=suite,
         sender=sender.user,
+        kind=Kind.GUEST,
         signing=sender.keys.signing,
         sid=sender.session.me.sid,
         mid=mid,

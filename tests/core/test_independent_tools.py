@@ -54,6 +54,7 @@ def _sealed(suite: Suite, *, everyone: bool = False) -> Sealed:
         Text(TEXT),
         suite=suite,
         sender="alice",
+        kind=Kind.GUEST,
         signing=ALICE.signing,
         sid=bytes(16),
         mid=bytes(16),

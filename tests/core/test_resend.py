@@ -17,6 +17,7 @@ from core.events import Outcome, PeerKeyChanged
 from core.frames import Frames
 from core.identity import guest_identity
 from core.messages import Deliver, Result, Results, Status
+from tests.forge import flip
 from tests.keys import Keys, keys_of
 from tests.pairs import Client, World, swallow
 
@@ -335,3 +336,32 @@ def test_a_dropped_message_is_a_gap(world: World) -> None:
         ("3", False),
         ("2", True),
     ]
+
+
+@pytest.mark.parametrize("suite", Suite)
+@pytest.mark.parametrize("everyone", [True, False])
+def test_a_refused_message_is_not_reported_as_safe(world: World, suite: Suite, everyone: bool) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    alice_sent = _watch(alice)
+    bob.to_client = lambda raw: [[*raw[:-1], flip(-1)(raw[-1])]] if raw[0][:1] == b"D" else [raw]
+    id_ = world.say(alice, "x", "bob", everyone=everyone, suite=suite)
+    assert bob.messages == []
+    assert len(bob.refusals) == 1
+    assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.REFUSED]}
+    assert not Outcome.REFUSED.safe
+    bob.to_client = lambda raw: [raw]
+    _again(world, alice)  # what was refused does not go out again
+    assert len([raw for raw in alice_sent if raw[0][:1] in (b"S", b"F")]) == 1
+    after = world.say(alice, "y", "bob", everyone=everyone, suite=suite)
+    assert alice.last(after) == {"bob": Outcome.DELIVERED}
+    assert [one.message.place.missing for one in bob.messages] == [0]  # its number was given up
+
+
+def test_an_answer_without_a_proof_cannot_be_made_into_one_with_it(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    bob.to_client = swallow(Deliver)
+    id_ = world.say(alice, "x", "bob")
+    for proof in (frames.NO_PROOF, bytes([1]) * 32):
+        alice.inbox.append(frames.results([Result(id_, 0, Status.DELIVERED, proof)]))
+    world.settle()
+    assert alice.last(id_) == {"bob": Outcome.TAKEN}

@@ -251,7 +251,7 @@ FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Pong(),
     messages.Bye(),
     messages.Error(messages.Reason.BUSY),
-    messages.Results((Result(bytes(16), 0, Status.TAKEN),)),
+    messages.Results((Result(bytes(16), 0, Status.ABSENT),)),
     messages.Deliver(bytes(8), bytes(16), "bob", b"x", None),
 ]
 
@@ -381,7 +381,9 @@ def test_a_guests_new_key_is_news(world: World) -> None:
     again = world.join("bob", keys=keys_of("dave"))
     old, new = bob.session.me.kid, again.session.me.kid
     world.say(again, "it is me", "alice")
-    assert [event for event in alice.events if isinstance(event, PeerKeyChanged)] == [PeerKeyChanged("bob", old, new)]
+    assert [event for event in alice.events if isinstance(event, PeerKeyChanged)] == [
+        PeerKeyChanged("bob", old, new, accepted=True)
+    ]
     assert [one.message.trust for one in alice.messages] == [Trust.PINNED, Trust.CHANGED]
     id_ = world.say(alice, "who?", "bob")
     assert alice.last(id_) == {"bob": Outcome.DELIVERED}

@@ -51,11 +51,13 @@ def test_envelope(path: Path) -> None:
     vector = _load(path)
     keys = keys_of(vector["me"]["keys"])
     mid = _raw(vector, "mid")
+    pinned = vector["pinned"] and _raw(vector, "pinned")
     me = Recipient(
         user=vector["me"]["user"],
         kid=keys.signing.public.kid,
         keys={b64url(keys.opening.public.kid): keys.opening},
         broker_key=from_b64url(vector["me"]["broker_key"]),
+        may_receive=lambda user, kid: user != "alice" or pinned in (None, kid),
         seen=lambda _, asked: PROOF if vector["seen"] and asked == mid else None,
     )
     common = _raw(vector, "common") + bytes(vector.get("common_zeros_appended", 0))
@@ -67,6 +69,7 @@ def test_envelope(path: Path) -> None:
         assert opened.content == (Text(vector["text"]) if vector["text"] is not None else Unknown(vector["unknown_type"]))
         assert opened.proof == _raw(vector, "proof")
         assert (opened.mid, opened.sender, opened.suite) == (mid, "alice", vector["suite"])
+        assert opened.kind == vector.get("kind", "guest")
         assert list(opened.to) == vector.get("to", ["bob"])
         assert opened.sender_key.kid == keys_of("alice").signing.public.kid
     else:

@@ -1,0 +1,184 @@
+"""A broker and the command line as the processes that people start, with every folder of theirs inside a test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from core.address import BrokerAddress
+from core.errors import BadAddress
+from core.places import FILE_NAME, decode_connection_file
+from tests.net import PATIENCE, until
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_DROPPED: Final = ("SECURECHAT_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "LC_", "LANG")
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """An environment whose home is ``home``; nothing of the user's own SecureChat is seen through it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_DROPPED)}
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {
+        **kept,
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_STATE_HOME": str(home / "state"),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "LANG": "C.UTF-8",
+        **more,
+    }
+
+
+class Output:
+    """What a process writes, line by line, gathered by a thread so that it never waits for its reader."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.lines: list[str] = []
+        self._stream = stream
+        self._thread = threading.Thread(target=self._gather, name="output")
+        self._thread.start()
+
+    def _gather(self) -> None:
+        for line in self._stream:
+            self.lines.append(line.decode("utf-8", "surrogateescape").rstrip("\n"))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def has(self, part: str) -> str:
+        """Wait for a line with ``part`` in it, and return it."""
+        found: list[str] = []
+
+        def there() -> bool:
+            over = not self._thread.is_alive()
+            found[:] = [line for line in list(self.lines) if part in line]
+            return bool(found) or over
+
+        until(there, f"no '{part}'")
+        assert found, f"no '{part}' in: {self.text}"
+        return found[0]
+
+    def close(self) -> None:
+        self._thread.join(PATIENCE)
+        self._stream.close()
+
+
+class Running:
+    """A process whose output is gathered; ended by the end of its ``with`` if it still runs."""
+
+    def __init__(self, command: Sequence[str | bytes], env: dict[str, str], **options: Any) -> None:
+        self.process = subprocess.Popen(
+            command, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+        )
+        assert self.process.stdout
+        assert self.process.stderr
+        self.out, self.err = Output(self.process.stdout), Output(self.process.stderr)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(PATIENCE)
+        self.out.close()
+        self.err.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def broker_command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "broker", *args]
+
+
+def cli_command(*args: str | bytes) -> list[str | bytes]:
+    return [sys.executable, "-m", "clients.cli", *args]
+
+
+class BrokerProcess(Running):
+    """``python -m broker`` on a free port of 127.0.0.1, found by clients with the same ``home``."""
+
+    def __init__(self, home: Path, *args: str, port: int = 0, data: Path | None = None) -> None:
+        self.data = data or home / "data"
+        self.env = environment(home)
+        super().__init__(broker_command("--host", "127.0.0.1", "--port", str(port), "--data", str(self.data), *args), self.env)
+        try:
+            self.err.has("its address is" if data is None else "Server listening")
+            self.address = self._address()
+        except BaseException:
+            self.close()
+            raise
+
+    def _address(self) -> BrokerAddress:
+        found: list[BrokerAddress] = []
+
+        def written() -> bool:
+            try:
+                found.append(decode_connection_file((self.data / FILE_NAME).read_bytes()).address)
+            except (OSError, BadAddress):
+                return False
+            return True
+
+        until(written, "no connection file was written")
+        return found[-1]
+
+
+class Finished:
+    """How a command of ``securechat-cli`` ended."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code = code
+        self.out = out.decode("utf-8")
+        self.err = err.decode("utf-8")
+
+    @property
+    def data(self) -> list[dict[str, Any]]:
+        """The lines of JSON on standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def cli(env: dict[str, str], *args: str | bytes, stdin: bytes | None = None, **options: Any) -> Finished:
+    """Run a command to its end; without ``stdin`` it gets an empty one. No command may ever show a traceback."""
+    done = subprocess.run(
+        cli_command(*args), env=env, cwd=ROOT, input=stdin or b"", capture_output=True, timeout=60, check=False, **options
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def listening(env: dict[str, str], name: str, *args: str) -> Running:
+    """``listen`` as ``name``, present from now on."""
+    running = Running(cli_command("--as", name, "listen", *args), env)
+    try:
+        running.err.has("connected; here:")
+    except BaseException:
+        running.close()
+        raise
+    return running
+
+
+def got(listener: Running, part: str) -> dict[str, Any]:
+    """The message with ``part`` in its line."""
+    message: dict[str, Any] = json.loads(listener.out.has(part))
+    return message

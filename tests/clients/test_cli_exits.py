@@ -1,0 +1,225 @@
+"""``securechat-cli`` as real processes: every exit code; no way out is a traceback."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.address import BrokerAddress
+from core.content import Text
+from core.limits import CHUNKED_CONTENT_MAX, HYBRID_CONTENT_MAX
+from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, environment, got, listening
+from tests.net import PATIENCE, Wire, curve_keys, until
+
+# Exit codes
+
+
+def check(done: Finished, code: int, said: str) -> None:
+    assert done.code == code, done.err
+    assert said in done.err
+    assert sum(line.startswith("error:") for line in done.err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Usage:"),
+        (("nonsense",), "No such command"),
+        (("send",), "Say to whom"),
+        (("send", "--everyone", "a", "b"), "there is only the text"),
+        (("send", "bob", ""), "nothing to send"),
+        (("send", "bob", "  \n "), "nothing to send"),
+        (("send", "Not A Name", "hi"), "is not a username"),
+        (("send", "everyone", "hi"), "is not a username"),
+        (("send", "a..b", "hi"), "is not a username"),
+        (("--as", "x" * 33, "send", "bob", "hi"), "is not a username"),
+        (("listen", "--from", "Not A Name"), "is not a username"),
+        (("listen", "-n", "0"), "0 is not in the range"),
+        (("send", "--suite", "rot13", "bob", "hi"), "rot13"),
+        (("send", "--timeout", "soon", "bob", "hi"), "is not a time"),
+        (("send", "--timeout", "-1", "bob", "hi"), "is not a time"),
+        (("send", "--timeout", "1d", "bob", "hi"), "is not a time"),
+        (("send", "--timeout", "9" * 400, "bob", "hi"), "is not a time"),
+        (("listen", "--timeout", "99999999999h"), "is not a time"),
+        (("--broker", "http://example.org", "status"), "not a broker's address"),
+        (("--broker", "securechat://127.0.0.1:1/short", "status"), "not a broker's address"),
+        (("--broker", f"securechat://127.0.0.1:1/{'A' * 43}/{'A' * 43}", "status"), "invite"),
+        (("send", "bob", b"\xff\xfe"), "not text in UTF-8"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_2_usage(env: dict[str, str], arguments: tuple[str, ...], said: str) -> None:
+    check(cli(env, *arguments), 2, said)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "said"), [(b"", "nothing to send"), (b"\n", "nothing to send"), (b"\xff\x00", "not text in UTF-8")]
+)
+def test_2_nothing_or_no_text_on_standard_input(env: dict[str, str], stdin: bytes, said: str) -> None:
+    check(cli(env, "send", "bob", stdin=stdin), 2, said)
+
+
+def shell(env: dict[str, str], line: str) -> Finished:
+    """Run a line of shell in which ``$CLI`` is the command."""
+    command = " ".join(map(str, cli_command()))
+    done = subprocess.run(
+        ["sh", "-c", line.replace("$CLI", command)],
+        env=env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"Exception" not in done.stderr, done.stderr.decode()
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def test_2_standard_input_is_closed(env: dict[str, str]) -> None:
+    check(shell(env, "$CLI send bob <&-"), 2, "nothing to send")
+
+
+def test_closed_output_does_no_harm_to_what_prints_none(env: dict[str, str], bob: Running) -> None:
+    check(shell(env, "$CLI --as alice send bob closed-out >&-"), 0, "sent to bob")
+    got(bob, "closed-out")
+    assert shell(env, "$CLI --as alice send bob closed-err 2>&-").code == 0
+    got(bob, "closed-err")
+
+
+def test_1_output_that_cannot_be_written(env: dict[str, str], bob: Running) -> None:
+    check(shell(env, "$CLI status >&-"), 1, "error:")
+    check(shell(env, "$CLI status >/dev/full"), 1, "No space left on device")
+
+
+def test_1_a_connection_file_that_others_could_have_written(tmp_path: Path, broker: BrokerProcess) -> None:
+    env = environment(tmp_path)
+    path = tmp_path / "run" / "securechat" / "broker.json"
+    path.parent.mkdir()
+    path.write_bytes((broker.data / "broker.json").read_bytes())
+    path.chmod(0o644)
+    check(cli(env, "status"), 1, "other users can read or write it")
+
+
+def test_3_no_broker(tmp_path: Path) -> None:
+    check(cli(environment(tmp_path), "status"), 3, "No broker was named, and none is running")
+    done = cli(environment(tmp_path), "--json", "users")
+    assert done.code == 3
+    assert done.data == [
+        {
+            "v": 1,
+            "type": "error",
+            "error": "NoBrokerFound",
+            "message": "No broker was named, and none is running on this machine.",
+            "exit": 3,
+        }
+    ]
+
+
+def test_3_nothing_answers_there(env: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = BrokerAddress(("127.0.0.1",), taken.getsockname()[1], curve_keys().public)
+        check(cli(env, "--broker", address.url, "send", "bob", "hi"), 3, "cannot be reached: nothing answers there")
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
+def test_3_a_host_that_is_not_known(env: dict[str, str], host: str) -> None:
+    address = BrokerAddress((host,), 12345, curve_keys().public)
+    check(cli(env, "--broker", address.url, "status"), 3, "cannot be reached: its host is not known")
+
+
+def test_3_something_else_listens_there(env: dict[str, str]) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        address = BrokerAddress(("127.0.0.1",), mute.getsockname()[1], curve_keys().public)
+        check(cli(env, "--broker", address.url, "send", "--timeout", "500ms", "bob", "hi"), 3, "cannot be reached")
+
+
+def test_3_the_broker_goes_away(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as own, Wire(own.address).log_in("mute") as mute:
+        with Running(cli_command("--as", "alice", "send", "--timeout", "5s", "mute", "hi"), own.env) as sending:
+            mute.delivery()  # and no acknowledgement
+            own.process.kill()
+            assert sending.wait() == 3
+        assert "nothing was kept" in sending.err.text
+
+
+def test_4_a_broker_with_another_key(env: dict[str, str], broker: BrokerProcess) -> None:
+    address = BrokerAddress(broker.address.hosts, broker.address.port, curve_keys().public)
+    check(cli(env, "--broker", address.url, "send", "bob", "hi"), 4, "does not hold the key of its address")
+
+
+@pytest.mark.parametrize(("suite", "limit"), [("hybrid", HYBRID_CONTENT_MAX), ("chunked", CHUNKED_CONTENT_MAX)])
+def test_5_too_long(env: dict[str, str], bob: Running, suite: str, limit: int) -> None:
+    import msgspec
+
+    room = limit - len(msgspec.msgpack.encode(Text("x" * limit))) + limit
+    fits = "y" * room
+    assert cli(env, "--as", "alice", "send", "--suite", suite, "bob", stdin=fits.encode()).code == 0
+    check(cli(env, "--as", "alice", "send", "--suite", suite, "bob", stdin=fits.encode() + b"y"), 5, "too long")
+    check(cli(env, "--as", "alice", "send", "--suite", suite, "bob", stdin="é".encode() * limit), 5, "too long")
+    until(lambda: any(f'"{fits}"' in line for line in list(bob.out.lines)))
+
+
+def test_6_absent_and_taken_and_nobody(env: dict[str, str], tmp_path: Path, bob: Running) -> None:
+    check(cli(env, "send", "nobody-here", "hi"), 6, "not connected")
+    check(cli(env, "--as", "bob", "send", "bob", "hi"), 6, "in use by somebody else")
+    check(cli(env, "--as", "bob", "listen"), 6, "in use by somebody else")
+    with BrokerProcess(tmp_path) as empty:
+        check(cli(empty.env, "send", "--everyone", "hi"), 6, "Nobody else is connected")
+        check(cli(empty.env, "users"), 0, "nobody is here")
+
+
+def test_7_only_some(env: dict[str, str], bob: Running) -> None:
+    sent = cli(env, "--as", "alice", "send", "--json", "bob", "nobody-here", "partly")
+    check(sent, 7, "not connected")
+    assert sent.data[0]["recipients"] == {"bob": "delivered", "nobody-here": "absent"}
+    assert sent.data[0]["exit"] == 7
+    got(bob, "partly")
+
+
+@pytest.mark.parametrize("form", ["300ms", "0.3s", "0.3", "0.005m"])
+def test_8_time_ran_out(env: dict[str, str], broker: BrokerProcess, form: str) -> None:
+    with Wire(broker.address).log_in("mute") as mute:
+        check(cli(env, "--as", "alice", "send", "--timeout", form, "mute", "hi"), 8, "no answer came in time")
+        mute.delivery()
+    check(cli(env, "--as", "alice", "listen", "--timeout", form), 8, "within 0.3 seconds")
+
+
+def test_130_and_143(env: dict[str, str]) -> None:
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with listening(env, "erin") as erin:
+            assert erin.end(number) == code
+        assert "Traceback" not in erin.err.text
+
+
+def test_130_while_sending(env: dict[str, str], broker: BrokerProcess) -> None:
+    with Wire(broker.address).log_in("mute") as mute:
+        with Running(cli_command("--as", "alice", "send", "mute", "hi"), env) as sending:
+            mute.delivery()
+            assert sending.end(signal.SIGINT) == 130
+        assert "Traceback" not in sending.err.text
+
+
+def test_141_whoever_reads_the_output_has_had_enough(env: dict[str, str]) -> None:
+    with subprocess.Popen(
+        cli_command("--as", "frank", "listen"),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    ) as frank:
+        assert frank.stdout
+        assert frank.stderr
+        while b"connected; here:" not in frank.stderr.readline():
+            pass
+        frank.stdout.close()
+        assert cli(env, "--as", "alice", "send", "frank", "into a closed pipe").code == 0
+        assert frank.wait(PATIENCE) == 141
+        assert b"Traceback" not in (rest := frank.stderr.read())
+        assert b"Exception" not in rest

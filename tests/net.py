@@ -1,0 +1,248 @@
+"""Real brokers and bare peers for tests: sockets, threads and processes, each of which ends with its ``with``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import zmq
+from zmq.utils import z85
+
+from broker.access import Access
+from broker.server import CurveKeys, Server
+from core import frames, messages
+from core.address import BrokerAddress
+from core.clock import Instant
+from core.frames import Frames
+from core.identity import Identity, guest_identity
+from core.limits import NONCE_BYTES, PROTOCOL_VERSION, ROUTING_ID_BYTES
+from core.login import LoginContext, prove
+from core.messages import Challenge, Control, Deliver, FromBroker, Hello, Mode, Prove, Results, Roster, Status, Welcome
+from core.rsa import OpeningKey, SigningKey
+
+_T = TypeVar("_T", bound=FromBroker)
+
+PATIENCE: Final = 30.0  # seconds; reached only by what is broken
+
+
+def until(condition: Callable[[], object], what: str = "it did not come about", patience: float = PATIENCE) -> None:
+    """Wait for ``condition``."""
+    limit = time.monotonic() + patience
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < limit, what
+        pause.wait(0.005)
+
+
+@cache
+def key_pool() -> tuple[tuple[SigningKey, OpeningKey], ...]:
+    """A few key pairs, made once; names differ where keys need not."""
+    return tuple((SigningKey.generate(), OpeningKey.generate()) for _ in range(6))
+
+
+_turn = itertools.count()
+
+
+def identity(user: str, *, sends_only: bool = False, keys: int | None = None) -> Identity:
+    """A guest with keys of the pool: the next ones, or those numbered ``keys``."""
+    signing, opening = key_pool()[(next(_turn) if keys is None else keys) % len(key_pool())]
+    return guest_identity(user, signing, None if sends_only else opening, sid=os.urandom(16), now=time.time())
+
+
+def curve_keys() -> CurveKeys:
+    """A fresh CURVE pair."""
+    public, secret = zmq.curve_keypair()
+    return CurveKeys(z85.decode(public), z85.decode(secret))
+
+
+class Clock:
+    """The real clocks, and how far ahead of them it is said to be."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> Instant:
+        return Instant(time.time(), time.monotonic() + self.ahead)
+
+
+class LocalBroker:
+    """A broker in a thread of this process, so that a test can look into it and move its clock."""
+
+    def __init__(self, *, keys: CurveKeys | None = None, access: Access | None = None, port: int = 0) -> None:
+        self.clock = Clock()
+        self.keys = keys or curve_keys()
+        self.server = Server("127.0.0.1", port, keys=self.keys, access=access or Access(open_to_all=False), clock=self.clock)
+        self.address = BrokerAddress(("127.0.0.1",), self.server.port, self.keys.public)
+        self.router = self.server.router
+        self._thread = threading.Thread(target=self.server.run, name="broker")
+
+    def start(self) -> Self:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self.server.stop()
+        if self._thread.ident is None:
+            self.server.close()
+        else:
+            self._thread.join(PATIENCE)
+            assert not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def present(self) -> set[str]:
+        """The names in its roster."""
+        return {name.decode() for name in tuple(self.router.directory.receivers)}
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+class Wire:
+    """A bare DEALER that says exactly what a test wants it to say."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        routing_id: bytes | None = None,
+        rcvhwm: int = 1000,
+        rcvbuf: int = -1,
+    ) -> None:
+        self.address = address
+        self._own = context is None
+        self.context = context or zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        public, secret = zmq.curve_keypair()
+        self.public = z85.decode(public)
+        self.socket.curve_publickey, self.socket.curve_secretkey = public, secret
+        self.socket.curve_serverkey = z85.encode(address.key)
+        self.socket.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1) if routing_id is None else routing_id
+        self.socket.linger = 0
+        self.socket.rcvhwm = rcvhwm
+        self.socket.sndhwm = 0
+        self.socket.sndtimeo = int(PATIENCE * 1000)
+        self.socket.rcvbuf = rcvbuf
+        self.socket.reconnect_ivl = -1
+        self.socket.connect(address.endpoints[0])
+        self.user = ""
+        self.bytes_in = 0
+
+    def send(self, raw: Frames) -> None:
+        self.socket.send_multipart(raw)
+
+    def say(self, message: Control) -> None:
+        self.send(frames.control(message))
+
+    def raw(self, patience: float = PATIENCE) -> Frames:
+        """The next message as it came."""
+        assert self.socket.poll(int(patience * 1000)), "nothing came"
+        raw = self.socket.recv_multipart()
+        self.bytes_in += sum(map(len, raw))
+        return raw
+
+    def read(self) -> FromBroker:
+        return frames.read_from_broker(self.raw())
+
+    def expect(self, kind: type[_T]) -> _T:
+        """The next message of this kind; what comes before it is passed over."""
+        while not isinstance(message := self.read(), kind):
+            pass
+        return message
+
+    def waiting(self) -> bool:
+        return bool(self.socket.poll(0))
+
+    def hello(self, me: Identity, mode: Mode = Mode.FULL) -> Hello:
+        return Hello((PROTOCOL_VERSION,), mode, me.user, me.kind, me.signing.public.spki, me.bundle, os.urandom(NONCE_BYTES))
+
+    def proof(self, me: Identity, hello: Hello, challenge: Challenge) -> Prove:
+        context = LoginContext(self.address.key, self.public, hello.nonce, challenge.nonce, me.user)
+        return Prove(prove(me.signing, context))
+
+    def prove_up(self, me: Identity, mode: Mode = Mode.FULL) -> Prove:
+        """Begin a login; returns its last step, not yet sent."""
+        self.user = me.user
+        hello = self.hello(me, mode)
+        self.say(hello)
+        return self.proof(me, hello, self.expect(Challenge))
+
+    def log_in(self, who: str | Identity, mode: Mode = Mode.FULL) -> Self:
+        """Log in and read the roster that follows."""
+        me = identity(who, sends_only=mode is Mode.SEND) if isinstance(who, str) else who
+        self.say(self.prove_up(me, mode))
+        self.expect(Welcome)
+        if mode is Mode.FULL:
+            while self.expect(Roster).more:
+                pass
+        return self
+
+    def mail(self, to: str, common: bytes = b"sealed", mid: bytes | None = None) -> bytes:
+        """Send something to one user; the broker does not look into it. Returns its mid."""
+        mid = mid or os.urandom(16)
+        self.send(frames.send(mid, to, common))
+        return mid
+
+    def delivery(self) -> Deliver:
+        return self.expect(Deliver)
+
+    def results(self, count: int) -> list[messages.Result]:
+        """The next results, at least ``count``."""
+        found: list[messages.Result] = []
+        while len(found) < count:
+            found += self.expect(Results).results
+        return found
+
+    def ack(self, copies: Sequence[Deliver], proof: bytes = frames.NO_PROOF) -> None:
+        self.send(frames.ack([(one.copy_id, proof) for one in copies]))
+
+    def close(self) -> None:
+        self.socket.close()
+        if self._own:
+            self.context.destroy(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def tables(broker: LocalBroker) -> dict[str, int]:
+    """Everything that the broker keeps for each connection, by its size."""
+    server, router = broker.server, broker.router
+    return {
+        "descriptors": len(server._descriptors),
+        "ended": len(server._ended),
+        "dying": len(server._dying),
+        "connections": len(router.connections),
+        "unproven": len(router._unproven),
+        "results": len(router.with_results),
+        "receivers": len(router.directory.receivers),
+        "users": len(router.directory._users),
+        "entries": len(router.directory._entries),
+    }
+
+
+def works(broker: LocalBroker, first: Wire, second: Wire) -> None:
+    """Two honest users reach each other."""
+    mid = first.mail(second.user)
+    copy = second.delivery()
+    assert (copy.mid, copy.sender) == (mid, first.user)
+    second.ack([copy])
+    while (result := first.results(1)[-1]).mid != mid:
+        pass
+    assert result.status is Status.TAKEN
