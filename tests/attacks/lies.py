@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from broker.ledger import Ledger, LogEvent
-from broker.router import Router
 from core import frames
 from core.bundle import Kind, SignedBundle, Suite, sign_bundle
 from core.encoding import b64url
@@ -25,44 +22,16 @@ from core.messages import Bundles, Deliver, Found, Mode
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.profile import Profile
 from core.rsa import OpeningKey, Purpose, SealKey
-from core.session import Session
-from tests.forge import CHUNKED, HYBRID, Draft, Edit
+from tests.forge import KIND_OF, Draft
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of
 from tests.pairs import START, Client, Tamper, World
 
 NOW_MS = START.ms
 SUITES = pytest.mark.parametrize("suite", [Suite.HYBRID, Suite.CHUNKED])
-KINDS = {Suite.HYBRID: HYBRID, Suite.CHUNKED: CHUNKED}
 
 
 class Town(World):
-    """A world whose broker keeps a log of names. While ``writing`` is False, what it logs is not yet on disk."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.to_log: list[LogEvent] = []
-        self.written: list[LogEvent] = []
-        self.writing = True
-        self.router = Router(BROKER_KEY, self.ledger, self.to_log.append, random=os.urandom)
-        self.clients = []
-        self.now = START
-        self.cut = set()
-        self.said = {}
-        self._numbers = itertools.count(1)
-
-    def take(self, rid: bytes, client_key: bytes, raw: Frames) -> None:
-        super().take(rid, client_key, raw)
-        if self.writing:
-            self.write()
-
-    def write(self) -> None:
-        """What was logged reaches the disk."""
-        while self.to_log:
-            events = self.to_log[:]
-            self.to_log.clear()
-            self.written += events
-            self.router.committed(events, self.now)
-        self._emit()
+    """A world with profiles, whose broker hands out what it likes."""
 
     def profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None, seq: int = 1) -> Client:
         """A profile's client that is not connected."""
@@ -70,9 +39,7 @@ class Town(World):
 
     def enter(self, identity: Identity, memory: Memory | None, keys: Keys) -> Client:
         """A client with this identity and memory that is not connected."""
-        client = Client(Session(identity, Mode.FULL, BROKER_KEY, random=os.urandom, memory=memory), keys)
-        self.clients.append(client)
-        return client
+        return self.adopt(identity, Mode.FULL, keys, memory)
 
     def join_profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None) -> Client:
         """A profile's client that is logged in, and whom everybody knows of."""
@@ -160,26 +127,15 @@ def resigned(signed: SignedBundle, by: Keys, **edits: object) -> SignedBundle:
 # Envelopes without a session
 
 
-def kinded(header: bytes) -> bytes:
-    """The header with the sender's kind, where the draft does not write it itself."""
-    return header if b',"kind":' in header else header.replace(b',"ik":', b',"kind":"guest","ik":', 1)
-
-
-def after(edit: Edit) -> Edit:
-    """An edit of the header as an honest sender writes it."""
-    return lambda header: edit(kinded(header))
-
-
 def draft(suite: Suite, sender: str = "alice", reader: str = "bob", **changes: Any) -> Draft:
     """A message from one to one, honest but for ``changes``."""
     mine, theirs = keys_of(sender), keys_of(reader)
     return Draft(
-        kind=KINDS[suite],
+        kind=KIND_OF[suite],
         sender=sender,
         signing=mine.signing,
         to=[(reader, theirs.opening.public, 1)],
         cid=direct_cid(mine.signing.public.kid, theirs.signing.public.kid),
-        header=kinded,
     ).but(**changes)
 
 
@@ -189,7 +145,7 @@ def fields(**changes: Any) -> Callable[[bytes], bytes]:
     def edit(header: bytes) -> bytes:
         return msgspec.json.encode({**msgspec.json.decode(header), **changes})
 
-    return after(edit)
+    return edit
 
 
 def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -197,7 +153,7 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         assert old in header
         return header.replace(old, new, 1)
 
-    return after(edit)
+    return edit
 
 
 class Reader:
