@@ -22,6 +22,7 @@ from core.messages import Bundles, Deliver, Found, Mode
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.profile import Profile
 from core.rsa import OpeningKey, Purpose, SealKey
+from tests.broker.raw import Raw
 from tests.forge import KIND_OF, Draft
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of
 from tests.pairs import START, Client, Tamper, World
@@ -55,6 +56,11 @@ class Town(World):
     def hand_delivery(self, client: Client, one: Delivery, copy: int = 999) -> None:
         """Give this client an envelope."""
         self.hand(client, frames.deliver(copy.to_bytes(8, "big"), one.mid, one.sender, one.common, one.wrap))
+
+
+def at(town: Town, key: bytes | None = None) -> Raw:
+    """A connection that proved to hold this CURVE key."""
+    return Raw(town, os.urandom(5), key or os.urandom(32))
 
 
 def profile_of(user: str, keys: Keys | None = None) -> Profile:
