@@ -237,7 +237,7 @@ class Router:
                 self.malformed(rid)
 
     def _renew(self, connection: Connection, signed: SignedBundle, now: Instant) -> None:
-        if self.door.note_bundle(connection.user, signed, now, self.directory.holder(connection.user)):
+        if self.door.note_bundle(connection.hello, signed, now):
             self.directory.renew(connection, signed)
         else:
             self.malformed(connection.rid)
@@ -283,7 +283,7 @@ class Router:
         hello = connection.hello
         self.directory.enter(connection, kid_of(hello.ik))
         if hello.bundle is not None:
-            self.door.note_bundle(hello.user, hello.bundle, now)
+            self.door.note_bundle(hello, hello.bundle, now)
         self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
         if hello.mode is Mode.FULL:
             self._send_roster(connection)
