@@ -86,6 +86,7 @@ class House:
             "kind": me.kind,
             "ik": me.signing.public.spki,
             "bundle": me.bundle,
+            "curve": me.curve,
             "nonce": os.urandom(32),
             **changed,
         }
