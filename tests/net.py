@@ -62,13 +62,18 @@ def identity(user: str, *, sends_only: bool = False, keys: int | None = None) ->
 
 
 class Clock:
-    """The real clocks, and how far ahead of them it is said to be."""
+    """The real clocks, and how far ahead of them it is said to be; or, once ``stopped``, at one moment."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self.stopped: float | None = None
 
     def __call__(self) -> Instant:
-        return Instant(time.time(), time.monotonic() + self.ahead)
+        return Instant(time.time(), self.ahead + (time.monotonic() if self.stopped is None else self.stopped))
+
+    def stop(self) -> None:
+        """Let no time pass but what ``ahead`` says."""
+        self.stopped = time.monotonic()
 
 
 class LocalBroker:

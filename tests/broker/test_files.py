@@ -80,6 +80,16 @@ def test_a_key_that_cannot_be_read_is_refused_and_left_as_it_is(folder: Path) ->
     assert (folder / KEY_NAME).is_symlink()
 
 
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_a_key_that_is_no_file_is_refused(folder: Path, what: str) -> None:
+    if what == "folder":
+        (folder / KEY_NAME).mkdir(0o700)
+    else:
+        os.mkfifo(folder / KEY_NAME, 0o600)
+    with pytest.raises(BrokerFailed, match="not a regular file"):
+        load_or_make_keys(folder, refuse_to_make)
+
+
 def test_one_broker_a_folder(tmp_path: Path) -> None:
     with data_folder(tmp_path / "data"):
         with pytest.raises(BrokerFailed, match="Another broker is using"), data_folder(tmp_path / "data"):
