@@ -149,7 +149,7 @@ def send(context: click.Context, /, args: tuple[str, ...], everyone: bool, suite
     terminal = settings.terminal
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
-    with _client(settings, Mode.SEND, timeout) as client:
+    with _client(settings, Mode.SEND, max(timeout, _DEFAULT_TIMEOUT)) as client:
         if settings.user is None:
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         if everyone:
