@@ -102,7 +102,7 @@ class Router:
         mid = head[1:_HEAD]
         if len(targets) > 1:
             return self._copy(sender, mid, 0, size, targets)
-        (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in half the time
+        (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in less time
         copies = target.copies
         bytes_out = target.bytes_out + size
         if len(copies) >= WINDOW_COPIES or bytes_out > WINDOW_BYTES:

@@ -239,7 +239,7 @@ class Server:
         return False
 
     def _deliver(self) -> None:
-        """Send what is in ``_mail``, one connection after the other: libzmq's thread is then woken for many at once."""
+        """Send what is in ``_mail``, one connection after the other: measured to cost less than each copy by itself."""
         send = super(zmq.Socket, self._socket).send  # the wrapper costs a fifth of a message
         for target, mail in self._mail.items():
             rid = target.rid

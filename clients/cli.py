@@ -149,7 +149,7 @@ def send(context: click.Context, /, args: tuple[str, ...], everyone: bool, suite
     terminal = settings.terminal
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
-    with _client(settings, Mode.SEND, timeout) as client:
+    with _client(settings, Mode.SEND, max(timeout, _DEFAULT_TIMEOUT)) as client:
         if settings.user is None:
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         if everyone:
@@ -198,7 +198,7 @@ def listen(context: click.Context, /, sender: str | None, number: int | None, ti
     if sender is not None:
         check_name(sender)
     left = number
-    with _client(settings, Mode.FULL, timeout or _DEFAULT_TIMEOUT) as client:
+    with _client(settings, Mode.FULL, _DEFAULT_TIMEOUT) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         for event in client.events(timeout):
             if not isinstance(event, MessageReceived):
