@@ -87,7 +87,7 @@ def test_a_key_that_is_no_file_is_refused(folder: Path, what: str) -> None:
     else:
         os.mkfifo(folder / KEY_NAME, 0o600)
     with pytest.raises(BrokerFailed, match="not a regular file"):
-        load_or_make_keys(folder, refuse_to_make)
+        load_or_make_keys(folder)
 
 
 def test_one_broker_a_folder(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.directory import Connection
+from broker.ledger import Ledger, LogEvent
 from broker.router import Router
 from core import frames
 from core.bundle import Kind
@@ -39,7 +40,7 @@ from core.messages import (
     Users,
     Welcome,
 )
-from tests.net import identity
+from tests.net import PROOF, identity
 
 BROKER_KEY = bytes(range(32))
 CLIENT_KEY = bytes(32)
@@ -50,7 +51,8 @@ class House:
     """A router, and those who speak to it."""
 
     def __init__(self) -> None:
-        self.router = Router(BROKER_KEY, random=os.urandom)
+        self.log: list[LogEvent] = []
+        self.router = Router(BROKER_KEY, Ledger(), self.log.append, random=os.urandom)
         self.now = Instant(time.time(), 1000.0)
         self._rids = (b"rid %d" % number for number in itertools.count())
 
@@ -84,6 +86,7 @@ class House:
             "kind": me.kind,
             "ik": me.signing.public.spki,
             "bundle": me.bundle,
+            "curve": me.curve,
             "nonce": os.urandom(32),
             **changed,
         }
@@ -118,7 +121,7 @@ class House:
         delivery = self.router.mail(sender, b"S" + MID + to.encode(), size)
         return [(target, delivery[1]) for target in delivery[0]] if delivery else []
 
-    def ack(self, connection: Connection, head: bytes, proof: bytes = frames.NO_PROOF) -> None:
+    def ack(self, connection: Connection, head: bytes, proof: bytes = PROOF) -> None:
         self.router.acked(connection, b"A" + head[1:9] + proof)
 
     def results(self, connection: Connection) -> list[tuple[int, Status]]:
@@ -137,12 +140,12 @@ def house() -> Iterator[House]:
     here = House()
     yield here
     router = here.router
-    for connection in [*router.connections.values(), *router._unproven.values()]:
+    for connection in [*router.connections.values(), *router.door._unproven.values()]:
         router.gone(connection)
     directory = router.directory
     left = (
         router.connections,
-        router._unproven,
+        router.door._unproven,
         router.with_results,
         directory.receivers,
         directory._users,
@@ -186,10 +189,10 @@ def test_a_hello_that_does_not_hold_together_is_refused(house: House, what: str)
 
 def test_no_version_in_common(house: House) -> None:
     me = identity("alice")
-    hello = Hello((2, 3), Mode.FULL, "alice", me.kind, me.signing.public.spki, me.bundle, bytes(32))
+    hello = Hello((2, 3), Mode.FULL, "alice", me.kind, me.signing.public.spki, me.bundle, None, bytes(32))
     house.say(b"new", hello)
     assert house.heard(b"new") == [Error(Reason.VERSION)]
-    house.say(b"both", Hello((3, 1), Mode.FULL, "alice", me.kind, me.signing.public.spki, me.bundle, bytes(32)))
+    house.say(b"both", Hello((3, 1), Mode.FULL, "alice", me.kind, me.signing.public.spki, me.bundle, None, bytes(32)))
     assert isinstance(house.heard(b"both")[0], Challenge)
 
 
@@ -253,8 +256,8 @@ def test_too_many_of_one_user_and_too_many_at_the_door(house: House) -> None:
         house.enter(me)
     assert house.prove(me, *house.greet(me)) == [Error(Reason.BUSY)]
     hello = house.greet(me)[1]
-    while len(house.router._unproven) < UNPROVEN_MAX:
-        house.give(b"door %d" % len(house.router._unproven), frames.control(hello))
+    while len(house.router.door._unproven) < UNPROVEN_MAX:
+        house.give(b"door %d" % len(house.router.door._unproven), frames.control(hello))
     house.router.outgoing.clear()
     house.say(b"one more", hello)
     assert house.heard(b"one more") == [Error(Reason.BUSY)]
@@ -294,7 +297,7 @@ def test_a_fan_out_gives_each_only_their_wrap(house: House) -> None:
     assert {target: message[1:] for target, message in given.items()} == {bob: [b"common", b"B"], carol: [b"common", b"C"]}
     house.ack(bob, given[bob][0])
     house.ack(carol, given[carol][0], bytes([1]) * 32)
-    assert house.results(alice) == [(1, Status.ABSENT), (0, Status.TAKEN), (2, Status.DELIVERED)]
+    assert house.results(alice) == [(1, Status.ABSENT), (0, Status.DELIVERED), (2, Status.DELIVERED)]
 
 
 def test_only_whoever_was_given_a_copy_can_acknowledge_it(house: House) -> None:
@@ -305,7 +308,7 @@ def test_only_whoever_was_given_a_copy_can_acknowledge_it(house: House) -> None:
     assert house.results(alice) == []
     house.ack(bob, head)
     house.ack(bob, head)
-    assert house.results(alice) == [(0, Status.TAKEN)]
+    assert house.results(alice) == [(0, Status.DELIVERED)]
     assert (bob.copies, bob.bytes_out) == ({}, 0)
 
 
@@ -317,7 +320,7 @@ def test_the_first_of_two_connections_retires_the_copy_for_both(house: House) ->
     assert head == same
     house.ack(phone, head)
     house.ack(desk, head)
-    assert house.results(alice) == [(0, Status.TAKEN)]
+    assert house.results(alice) == [(0, Status.DELIVERED)]
     assert [(one.copies, one.bytes_out) for one in (desk, phone)] == [({}, 0)] * 2
 
 
@@ -352,7 +355,7 @@ def test_a_window_that_is_full_refuses_until_it_is_emptied(house: House, size: i
     assert house.results(alice) == [(0, Status.FULL)]
     house.ack(bob, heads[0])
     assert len(house.mail(alice, "bob", size)) == 1
-    assert house.results(alice) == [(0, Status.TAKEN)]
+    assert house.results(alice) == [(0, Status.DELIVERED)]
 
 
 def test_a_full_connection_does_not_keep_a_sibling_from_its_copy(house: House) -> None:
