@@ -259,8 +259,9 @@ def test_a_broker_that_lets_nobody_in() -> None:
         def admits(self, address: str, key: bytes) -> bool:  # noqa: ARG002
             return False
 
-    with LocalBroker() as closed:
-        closed.server._access = Nobody(open_to_all=False, knows=lambda _: False)
+    local = LocalBroker()
+    local.server._access = Nobody(open_to_all=False, knows=lambda _: False)  # this machine may have no other address
+    with local as closed:
         client = ChatClient("alice", closed.address)
         client.start()
         with pytest.raises(NotInvited):

@@ -107,7 +107,11 @@ def test_comings_goings_and_what_must_not_be_missed() -> None:
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=True), 5.0)
     assert timeline.lines("bob")[-2].kind is LineKind.REFUSED
     assert "signature" in timeline.lines("bob")[-2].text
-    assert timeline.lines("bob")[-1].text == "bob now uses another key: abab abab abab abab"
+    said = "bob now uses another key: abab abab abab abab"
+    assert timeline.lines("bob")[-1].text == said
+    timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=False), 6.0)
+    held = "; nothing is sent to it or taken from it until you accept it"
+    assert timeline.lines("bob")[-1].text == said + held
 
 
 def test_keys_are_unique_and_stay() -> None:
