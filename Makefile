@@ -10,12 +10,12 @@ PORT ?= 12345
 .PHONY: help
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s  %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Settings, with examples:"
 	@echo "  PORT=12346          the broker's port (run, broker, demo)"
 	@echo "  UI_PORT=8600        the page's port (run, ui, demo); the next free one if it is taken"
-	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the benchmark (bench)"
+	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants)"
 	@echo "  PYTHON=python3.13   what to make .venv with"
 
 .PHONY: run
@@ -56,6 +56,14 @@ format: develop ## Put the code into its form
 .PHONY: bench
 bench: develop ## Measure how fast it is
 	@exec .venv/bin/python -m bench $(ARGS)
+
+.PHONY: screenshots
+screenshots: develop ## Take the README's picture of the page anew
+	@exec .venv/bin/python -m scripts.screenshots $(ARGS)
+
+.PHONY: mutants
+mutants: develop ## Take each check out of the code in turn, and see that a test notices
+	@exec .venv/bin/python -m scripts.mutants $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make and the tests made

@@ -101,6 +101,9 @@ class Door:
             on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
                 return Reason.NOT_INVITED
+        elif self._ledger.names_of(connection.client_key):
+            # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
+            return Reason.NOT_INVITED
         event: Claimed | Admitted
         if hello.kind is Kind.PROFILE:
             event = Claimed(hello.user, kid, b64url(hello.curve or b""), key, int(now.wall))
@@ -121,7 +124,8 @@ class Door:
                     del self._claims[rid]
                     owner = self._ledger.owner(claim.user)
                     lost = isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid)
-                    yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
+                    if self._unproven.get(rid) is connection:
+                        yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
 
     def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> int | None:
         """Log a newer bundle of the profile that said ``hello``; returns its ``seq``.
@@ -130,20 +134,22 @@ class Door:
         """
         user = hello.user
         try:
-            bundle = read_bundle(signed, user)
+            bundle = read_bundle(signed, hello.user)
         except BadBundle:
             return None
         if bundle.ik.spki != hello.ik or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
             return None
-        if bundle.kind is Kind.PROFILE and bundle.seq > self._ledger.newest_bundle(user):
-            kid = b64url(bundle.ik.kid)
+        owner, kid = self._ledger.owner(user), b64url(bundle.ik.kid)
+        # A name can have been released while its old owner is connected.
+        if owner and owner.kid == kid and bundle.seq > self._ledger.newest_bundle(user):
             self._to_log(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
         return bundle.seq
 
     def leave(self, connection: Connection) -> None:
-        """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same."""
+        """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same, once in the log,
+        and nobody else's until then.
+        """  # noqa: D205 - one sentence
         self._unproven.pop(connection.rid, None)
-        self._claims.pop(connection.rid, None)
 
     def overdue(self, now: Instant) -> list[Connection]:
         """Connections that have been at their login for too long."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -158,6 +158,10 @@ class Ledger:
             return True
         invite = self._invites.get(key)
         return invite is not None and (invite.open_at(now) or bool(invite.guests))
+
+    def names_of(self, curve_key: bytes) -> Set[str]:
+        """The names of the profiles that connect by this CURVE key."""
+        return self._curves.get(b64url(curve_key), frozenset())
 
     def invite(self, curve_key: bytes) -> tuple[str, Invite] | None:
         """The invite with this CURVE key."""

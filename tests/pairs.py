@@ -80,15 +80,15 @@ class Client:
 class World:
     """One broker and its clients. ``settle`` moves frames until nobody has anything left to say.
 
-    While ``writing`` is False, what the broker logs waits for ``write``; else it is safe at once.
+    What the broker logs is safe at once, unless ``log_waits``; then it waits in ``unsafe`` for ``commit``.
     """
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.to_log: list[LogEvent] = []
-        self.written: list[LogEvent] = []
-        self.writing = True
-        self.router = Router(BROKER_KEY, self.ledger, self.to_log.append, random=os.urandom)
+        self.unsafe: list[LogEvent] = []
+        self.log: list[LogEvent] = []
+        self.log_waits = False
+        self.router = Router(BROKER_KEY, self.ledger, self.unsafe.append, random=os.urandom)
         self.clients: list[Client] = []
         self.now = START
         self.cut: set[bytes] = set()  # routing ids whose connection the broker ended
@@ -209,16 +209,16 @@ class World:
         else:
             for (targets, head), rest in router.receive(rid, client_key, raw, self.now):
                 self._deliver(targets, [head, *rest])
-        if self.writing:
-            self.write()
+        if not self.log_waits:
+            self.commit()
         self._emit()
 
-    def write(self, *foreign: LogEvent) -> None:
-        """What was logged reaches the disk, behind what others wrote meanwhile."""
-        while events := [*foreign, *self.to_log]:
+    def commit(self, *foreign: LogEvent) -> None:
+        """What waits for the log is safe in it, behind what others wrote meanwhile."""
+        while events := [*foreign, *self.unsafe]:
             foreign = ()
-            self.to_log.clear()
-            self.written += events
+            self.unsafe.clear()
+            self.log += events
             self.router.committed(events, self.now)
         self._emit()
 

@@ -21,18 +21,18 @@ from core.memory import Memory
 from core.messages import Bundles, Deliver, Found, Mode
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.profile import Profile
-from core.rsa import OpeningKey, SealKey
-from tests.forge import CHUNKED, HYBRID, Draft, Edit
+from core.rsa import OpeningKey, Purpose, SealKey
+from tests.broker.raw import Raw
+from tests.forge import KIND_OF, Draft
 from tests.keys import BROKER_KEY, CountingKey, Keys, keys_of
 from tests.pairs import START, Client, Tamper, World
 
 NOW_MS = START.ms
 SUITES = pytest.mark.parametrize("suite", [Suite.HYBRID, Suite.CHUNKED])
-KINDS = {Suite.HYBRID: HYBRID, Suite.CHUNKED: CHUNKED}
 
 
 class Town(World):
-    """A world of profiles."""
+    """A world with profiles, whose broker hands out what it likes."""
 
     def profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None, seq: int = 1) -> Client:
         """A profile's client that is not connected."""
@@ -56,6 +56,11 @@ class Town(World):
     def hand_delivery(self, client: Client, one: Delivery, copy: int = 999) -> None:
         """Give this client an envelope."""
         self.hand(client, frames.deliver(copy.to_bytes(8, "big"), one.mid, one.sender, one.common, one.wrap))
+
+
+def at(town: Town, key: bytes | None = None) -> Raw:
+    """A connection that proved to hold this CURVE key."""
+    return Raw(town, os.urandom(5), key or os.urandom(32))
 
 
 def profile_of(user: str, keys: Keys | None = None) -> Profile:
@@ -119,29 +124,24 @@ def bundle(
     return sign_bundle(user, kind, keys.signing, ek or keys.opening.public, seq=seq, now=now)
 
 
+def resigned(signed: SignedBundle, by: Keys, **edits: object) -> SignedBundle:
+    """The bundle with other members, signed anew."""
+    body = msgspec.json.encode({**msgspec.json.decode(signed.body), **edits})
+    return SignedBundle(body, by.signing.sign(Purpose.BUNDLE, body))
+
+
 # Envelopes without a session
-
-
-def kinded(header: bytes) -> bytes:
-    """The header with the sender's kind, where the draft does not write it itself."""
-    return header if b',"kind":' in header else header.replace(b',"ik":', b',"kind":"guest","ik":', 1)
-
-
-def after(edit: Edit) -> Edit:
-    """An edit of the header as an honest sender writes it."""
-    return lambda header: edit(kinded(header))
 
 
 def draft(suite: Suite, sender: str = "alice", reader: str = "bob", **changes: Any) -> Draft:
     """A message from one to one, honest but for ``changes``."""
     mine, theirs = keys_of(sender), keys_of(reader)
     return Draft(
-        kind=KINDS[suite],
+        kind=KIND_OF[suite],
         sender=sender,
         signing=mine.signing,
         to=[(reader, theirs.opening.public, 1)],
         cid=direct_cid(mine.signing.public.kid, theirs.signing.public.kid),
-        header=kinded,
     ).but(**changes)
 
 
@@ -151,7 +151,7 @@ def fields(**changes: Any) -> Callable[[bytes], bytes]:
     def edit(header: bytes) -> bytes:
         return msgspec.json.encode({**msgspec.json.decode(header), **changes})
 
-    return after(edit)
+    return edit
 
 
 def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -159,7 +159,7 @@ def swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         assert old in header
         return header.replace(old, new, 1)
 
-    return after(edit)
+    return edit
 
 
 class Reader:

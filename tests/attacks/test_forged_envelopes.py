@@ -17,8 +17,8 @@ from core.envelope import direct_cid, everyone_cid
 from core.limits import CHUNKS_MAX, CLOCK_SKEW_MS, FRAME_MAX, MESSAGE_AGE_MAX_MS
 from core.opening import RECEIVE_ORDER, Delivery
 from core.rsa import Purpose
-from tests.attacks.lies import KINDS, NOW_MS, SUITES, Reader, draft, fields
-from tests.forge import PARTS, flip
+from tests.attacks.lies import NOW_MS, SUITES, Reader, draft, fields
+from tests.forge import KIND_OF, PARTS, flip
 from tests.hostile import Boom
 from tests.keys import BROKER_KEY, keys_of
 from tests.test_project import ROOT
@@ -122,7 +122,7 @@ def test_an_algorithm_of_the_senders_choice(suite: Suite, triple: tuple[str, str
 
 @SUITES
 def test_one_suite_is_the_other(suite: Suite) -> None:
-    other = KINDS[Suite.CHUNKED if suite is Suite.HYBRID else Suite.HYBRID]
+    other = KIND_OF[Suite.CHUNKED if suite is Suite.HYBRID else Suite.HYBRID]
     assert Reader().refuses(draft(suite, header=fields(enc=other.enc)).make().delivery()) == ("allow-list", 0)
 
 
@@ -203,7 +203,7 @@ def test_a_message_from_another_conversation_belongs_here(suite: Suite) -> None:
 @pytest.mark.parametrize("made_for", Purpose)
 def test_a_signature_for_one_thing_is_one_for_another(suite: Suite, made_for: Purpose) -> None:
     forged = draft(suite, purpose=made_for).make().delivery()
-    if made_for is KINDS[suite].purpose:
+    if made_for is KIND_OF[suite].purpose:
         assert Reader().open(forged).content == Text("hello")
     else:
         assert Reader().refuses(forged) == ("signature", 0)

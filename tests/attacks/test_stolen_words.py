@@ -18,8 +18,8 @@ from core.errors import FrameError
 from core.events import Outcome
 from core.frames import Frames
 from core.opening import Delivery
-from tests.attacks.lies import KINDS, SUITES, Reader, Town, after, delivery_of, draft, fields, record, stages
-from tests.forge import Forged
+from tests.attacks.lies import SUITES, Reader, Town, delivery_of, draft, fields, record, stages
+from tests.forge import KIND_OF, Forged
 from tests.keys import BROKER_KEY, Keys, keys_of
 
 ALICE, BOB, CAROL, MALLORY = (keys_of(name) for name in ("alice", "bob", "carol", "mallory"))
@@ -53,7 +53,7 @@ def test_mallory_wrote_what_alice_wrote_to_mallory_in_her_conversation(suite: Su
     genuine = draft(suite, reader="mallory").make()
     forged = draft(suite, sender="mallory", cid=direct_cid(ALICE.signing.public.kid, BOB.signing.public.kid))
     assert Reader().refuses(forged.make().delivery()) == ("recipient", 0)
-    signed = MALLORY.signing.sign(KINDS[suite].purpose, signed_bytes(KINDS[suite], *genuine.parts[:4]))
+    signed = MALLORY.signing.sign(KIND_OF[suite].purpose, signed_bytes(KIND_OF[suite], *genuine.parts[:4]))
     stripped = genuine.tampered("signature", lambda _: signed)
     assert Reader("mallory").refuses(stripped.delivery()) == ("signature", 0)
     with_key = stripped.tampered("spki", lambda _: MALLORY.signing.public.spki)
@@ -67,7 +67,7 @@ def test_mallory_wrote_what_he_cannot_read(suite: Suite) -> None:
     own = draft(suite, sender="mallory").make()
     digests = hashlib.sha256(genuine.wraps[0]).digest()
     parts = [own.parts[0], digests, *genuine.parts[2:4]]
-    signature = MALLORY.signing.sign(KINDS[suite].purpose, signed_bytes(KINDS[suite], *parts))
+    signature = MALLORY.signing.sign(KIND_OF[suite].purpose, signed_bytes(KIND_OF[suite], *parts))
     forged = Forged("mallory", own.mid, [*parts, signature, MALLORY.signing.public.spki], genuine.wraps)
     assert Reader().refuses(forged.delivery()) == ({Suite.HYBRID: "aead", Suite.CHUNKED: "decrypt"}[suite], 1)
 
@@ -160,8 +160,8 @@ def test_the_same_message_says_one_thing_to_bob_and_another_to_carol() -> None:
     forged = plan.but(iv=iv, body=lambda _: body).make()
     wraps = [BOB.opening.public.seal(keys[0]), CAROL.opening.public.seal(keys[1])]
     digests = b"".join(hashlib.sha256(wrap).digest() for wrap in wraps)
-    signed = signed_bytes(KINDS[Suite.HYBRID], header, digests, iv, body)
-    signature = ALICE.signing.sign(KINDS[Suite.HYBRID].purpose, signed)
+    signed = signed_bytes(KIND_OF[Suite.HYBRID], header, digests, iv, body)
+    signature = ALICE.signing.sign(KIND_OF[Suite.HYBRID].purpose, signed)
     two_faced = Forged("alice", forged.mid, [header, digests, iv, body, signature, forged.parts[5]], wraps)
     assert Reader("bob").refuses(two_faced.delivery(0)) == ("unpad", 1)  # committed to, and no padding: noise to him
     assert Reader("carol").refuses(two_faced.delivery(1)) == ("commitment", 1)
@@ -172,13 +172,13 @@ def test_the_same_blocks_say_one_thing_to_bob_and_another_to_carol() -> None:
     to = [("bob", BOB.opening.public, 1), ("carol", CAROL.opening.public, 1)]
     plan = draft(Suite.CHUNKED, to=to, cid=everyone_cid(BROKER_KEY))
     yes, no = (pad(encode_content(Text(text))) for text in ("yes", "no"))
-    commitment = key_commitment(KINDS[Suite.CHUNKED], plan.secret, yes)
+    commitment = key_commitment(KIND_OF[Suite.CHUNKED], plan.secret, yes)
     one, other = (plan.but(padded=padded, commitment=commitment).make() for padded in (yes, no))
     assert one.parts[0] == other.parts[0]
     wraps = [one.wraps[0], other.wraps[1]]
     digests = b"".join(hashlib.sha256(wrap).digest() for wrap in wraps)
     signature = ALICE.signing.sign(
-        KINDS[Suite.CHUNKED].purpose, signed_bytes(KINDS[Suite.CHUNKED], one.parts[0], digests, b"", b"")
+        KIND_OF[Suite.CHUNKED].purpose, signed_bytes(KIND_OF[Suite.CHUNKED], one.parts[0], digests, b"", b"")
     )
     two_faced = Forged("alice", one.mid, [one.parts[0], digests, b"", b"", signature, one.parts[5]], wraps)
     assert Reader("bob").open(two_faced.delivery(0)).content == Text("yes")
@@ -313,7 +313,7 @@ def test_mallory_signs_as_alice_with_his_own_key(suite: Suite) -> None:
     town = Town()
     alice, bob = town.join_profile("alice"), town.join_profile("bob")
     town.say(alice, "it is me", "bob")
-    forged = draft(suite, sender="mallory").but(header=after(fields(**{"from": "alice"}))).make()
+    forged = draft(suite, sender="mallory").but(header=fields(**{"from": "alice"})).make()
     town.hand_delivery(bob, Delivery(forged.mid, "alice", forged.delivery().common, None))
     assert bob.texts() == [("alice", "it is me")]
     assert stages(bob) == ["sender"]

@@ -53,7 +53,7 @@ def try_to_join(town: Town, client: Client, client_key: bytes | None = None) -> 
 def invite(town: Town, uses: int = 1, seconds: int = 3600) -> bytes:
     """A fresh invite's public key."""
     key = os.urandom(32)
-    town.write(Invited(b64url(key), uses, int(town.now.wall) + seconds, int(town.now.wall)))
+    town.commit(Invited(b64url(key), uses, int(town.now.wall) + seconds, int(town.now.wall)))
     return key
 
 
@@ -67,14 +67,14 @@ def used(town: Town, key: bytes) -> int:
 
 
 def test_a_profile_claims_a_free_name_before_it_is_let_in(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     alice = town.profile("alice")
     assert try_to_join(town, alice) is State.PROVING
-    (claim,) = town.to_log
+    (claim,) = town.unsafe
     assert claim == Claimed("alice", kid("alice"), b64url(alice.session.me.curve or b""), None, int(town.now.wall))
     assert town.ledger.owner("alice") is None
     assert town.router.directory.holder("alice") is None
-    town.write()
+    town.commit()
     town.settle()
     assert alice.session.state is State.READY
     assert town.ledger.owner("alice") == claim
@@ -82,10 +82,10 @@ def test_a_profile_claims_a_free_name_before_it_is_let_in(town: Town) -> None:
 
 def test_a_profile_comes_back_without_another_claim(town: Town) -> None:
     alice = town.join_profile("alice")
-    before = list(town.written)
+    before = list(town.log)
     town.lose(alice)
     assert try_to_join(town, alice) is State.READY
-    assert town.written == before
+    assert town.log == before
 
 
 def test_no_other_key_gets_a_profiles_name_present_or_not(town: Town) -> None:
@@ -109,31 +109,31 @@ def test_a_guests_name_can_be_claimed_once_it_is_free(town: Town) -> None:
     guest = town.join("bob", keys=keys_of("carol"))
     profile = town.profile("bob")
     assert try_to_join(town, profile) is Reason.NAME_TAKEN
-    assert town.written == []
+    assert town.log == []
     town.lose(guest)
     assert try_to_join(town, town.profile("bob")) is State.READY
     assert try_to_join(town, guest) is Reason.NAME_TAKEN
 
 
 def test_of_two_profiles_in_a_race_for_a_name_one_wins(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     first, second = town.profile("alice"), town.profile("alice", keys=keys_of("mallory"))
     assert try_to_join(town, first) is State.PROVING
     assert try_to_join(town, second) is Reason.NAME_TAKEN
     guest = town.make("alice", keys=keys_of("carol"))
     assert try_to_join(town, guest) is Reason.NAME_TAKEN
-    town.write()
+    town.commit()
     town.settle()
     assert first.session.state is State.READY
-    assert [event.user for event in town.written if isinstance(event, Claimed)] == ["alice"]
+    assert [event.user for event in town.log if isinstance(event, Claimed)] == ["alice"]
 
 
 def test_whoever_is_first_in_the_log_wins_whoever_came_first(town: Town) -> None:
     """Another broker process, or whatever appends to the log, was quicker."""
-    town.writing = False
+    town.log_waits = True
     alice = town.profile("alice")
     assert try_to_join(town, alice) is State.PROVING
-    town.write(Claimed("alice", kid("mallory"), b64url(CURVE), None, 1))
+    town.commit(Claimed("alice", kid("mallory"), b64url(CURVE), None, 1))
     town.settle()
     assert alice.session.state is State.REFUSED
     (refused,) = [event for event in alice.events if isinstance(event, Refused)]
@@ -145,21 +145,21 @@ def test_whoever_is_first_in_the_log_wins_whoever_came_first(town: Town) -> None
 
 
 def test_two_processes_of_one_profile_may_race(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     identity = profile_identity("alice")
     both = [town.enter(identity, None, keys_of("alice")) for _ in range(2)]
     assert [try_to_join(town, one) for one in both] == [State.PROVING] * 2
-    town.write()
+    town.commit()
     town.settle()
     assert [one.session.state for one in both] == [State.READY] * 2
 
 
 def test_whoever_leaves_while_the_claim_is_written_has_the_name_all_the_same(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     alice = town.profile("alice")
     try_to_join(town, alice)
     town.lose(alice)
-    town.write()
+    town.commit()
     assert town.ledger.owner("alice") is not None
     assert town.router.connections == {}
     assert town.router.door.find(alice.rid) is None
@@ -167,12 +167,12 @@ def test_whoever_leaves_while_the_claim_is_written_has_the_name_all_the_same(tow
 
 
 def test_a_disk_that_is_slow_ends_the_login_not_the_claim(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     alice = town.profile("alice")
     try_to_join(town, alice)
     town.pass_time(LOGIN_TIME_MAX + 1)
     town.router.sweep(town.now)
-    town.write()
+    town.commit()
     town.settle()
     assert alice.session.state is not State.READY
     assert town.router.connections == {}
@@ -180,11 +180,11 @@ def test_a_disk_that_is_slow_ends_the_login_not_the_claim(town: Town) -> None:
 
 
 def test_proving_twice_while_the_claim_is_written_claims_once(town: Town) -> None:
-    town.writing = False
+    town.log_waits = True
     alice = town.profile("alice")
     alice.to_broker = lambda raw: [raw, raw] if raw[0][:1] == b"P" else [raw]
     assert try_to_join(town, alice) is State.PROVING
-    assert len(town.to_log) == 1
+    assert len(town.unsafe) == 1
 
 
 def test_a_released_name_is_whoever_claims_it_next(town: Town) -> None:
@@ -194,7 +194,7 @@ def test_a_released_name_is_whoever_claims_it_next(town: Town) -> None:
     town.say(bob, "it is me", "alice")
     town.say(alice, "and me", "bob")
     town.lose(alice)
-    town.write(Released("alice", 1))
+    town.commit(Released("alice", 1))
     assert town.ledger.owner("alice") is None
     other = town.profile("alice", keys=keys_of("mallory"))
     assert try_to_join(town, other) is State.READY
@@ -208,7 +208,7 @@ def test_a_released_name_is_whoever_claims_it_next(town: Town) -> None:
 
 def test_a_release_does_not_cut_who_is_connected(town: Town) -> None:
     alice, bob = town.join_profile("alice"), town.join("bob")
-    town.write(Released("alice", 1))
+    town.commit(Released("alice", 1))
     assert try_to_join(town, town.profile("alice", keys=keys_of("mallory"))) is Reason.NAME_TAKEN
     id_ = town.say(bob, "still there?", "alice")
     assert bob.last(id_) == {"alice": Outcome.DELIVERED}
@@ -222,7 +222,7 @@ def test_a_profiles_hello_is_whole(town: Town, changes: dict[str, object]) -> No
     bundle = sign_bundle("mallory", Kind.PROFILE, keys.signing, keys.opening.public, seq=1, now=town.now.wall)
     hello = raw.hello(kind=changes.get("kind", Kind.PROFILE), curve=changes.get("curve", CURVE), bundle=bundle)
     assert refusal(raw.log_in(hello)) is Reason.LOGIN_FAILED
-    assert town.written == []
+    assert town.log == []
 
 
 def test_a_profile_may_claim_a_name_without_a_bundle_in_mode_send(town: Town) -> None:
@@ -255,7 +255,7 @@ def test_a_profiles_bundles_go_into_the_log_once_each(town: Town) -> None:
     for _ in range(2):
         alice.session.adopt(rotated.identity(CURVE))
         town.settle()
-    logged = [event for event in town.written if isinstance(event, Bundled)]
+    logged = [event for event in town.log if isinstance(event, Bundled)]
     assert [event.seq for event in logged] == [1, 2]
     bundle = read_bundle(SignedBundle(logged[1].body, logged[1].signature), "alice")
     assert bundle.ek.kid == keys_of("dave").opening.public.kid
@@ -316,7 +316,7 @@ def test_a_bundle_that_is_not_the_users_own_ends_the_connection(town: Town, lie:
     before = town.router.directory.bundle("bob")
     town.take(bob.rid, bob.client_key, frames.control(_renewals(bob.session.me, town)[lie]))
     assert bob.rid in town.cut
-    assert town.written == []
+    assert town.log == []
     assert town.router.directory.bundle("bob") is None
     assert before is not None
 
@@ -379,14 +379,14 @@ def test_a_guest_comes_back_after_the_invite_is_used_up_over_and_revoked(town: T
     key = invite(town)
     guest = town.make("bob")
     assert try_to_join(town, guest, key) is State.READY
-    town.write(Revoked(b64url(key), 1))
+    town.commit(Revoked(b64url(key), 1))
     town.pass_time(7200)
     for _ in range(2):
         town.lose(guest)
         assert town.ledger.knows(key, town.now.wall)
         assert try_to_join(town, guest, key) is State.READY
     assert used(town, key) == 1
-    assert [type(event) for event in town.written] == [Invited, Admitted, Revoked]
+    assert [type(event) for event in town.log] == [Invited, Admitted, Revoked]
 
 
 @pytest.mark.parametrize("end", ["used up", "over", "revoked"])
@@ -398,7 +398,7 @@ def test_an_invite_at_its_end_lets_nobody_new_in(town: Town, end: str, profile: 
     elif end == "over":
         town.pass_time(3600)
     else:
-        town.write(Revoked(b64url(key), 1))
+        town.commit(Revoked(b64url(key), 1))
     newcomer = town.profile("alice") if profile else town.make("alice")
     assert try_to_join(town, newcomer, key) is Reason.NOT_INVITED
     assert town.ledger.owner("alice") is None
@@ -416,11 +416,11 @@ def test_the_same_name_with_another_key_or_another_name_with_the_same_key_is_new
 
 def test_who_is_on_the_way_in_counts(town: Town) -> None:
     key = invite(town, uses=2)
-    town.writing = False
+    town.log_waits = True
     newcomers = [town.make(name) for name in ("alice", "bob", "carol")]
     verdicts = [try_to_join(town, one, key) for one in newcomers]
     assert verdicts == [State.PROVING, State.PROVING, Reason.NOT_INVITED]
-    town.write()
+    town.commit()
     town.settle()
     assert [one.session.state for one in newcomers] == [State.READY, State.READY, State.REFUSED]
     assert used(town, key) == 2

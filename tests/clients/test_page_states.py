@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from clients.chat import ChatClient, ConnectionState
-from clients.page_state import DEPARTURES, Chat
+from clients.page_chat import has_ended
+from clients.page_state import DEPARTURES, Chat, Departures
 from core.address import BrokerAddress
 from core.bundle import Suite
 from core.encoding import b64url
@@ -246,6 +247,26 @@ def test_a_guest_whose_tab_was_away_too_long_can_come_back(served: AppTest) -> N
     connect(served, "alice")
     wait_for(served, ConnectionState.ONLINE)
     assert "This guest has left." not in text(served)
+
+
+def test_who_comes_back_in_time_stays_and_who_does_not_is_closed() -> None:
+    departures = Departures(grace=0.2)
+    back, gone, ended = (ChatClient(name, BrokerAddress.parse(NOWHERE), events=False) for name in ("back", "gone", "ended"))
+    for client in (back, gone, ended):
+        client.start()
+        departures.stay(client)
+    departures.leave(back)
+    departures.stay(back)
+    departures.close(ended)
+    departures.leave(ended)  # its session ends later than itself
+    departures.leave(gone)
+    departures.leave(gone)
+    until(lambda: gone.status.state is ConnectionState.CLOSED)
+    assert not has_ended(back.status)
+    departures.leave(back)
+    departures.make_room("somebody else")
+    departures.make_room("back")
+    assert has_ended(back.status)
 
 
 def test_nothing_is_drawn_anew_while_nothing_changed(served: AppTest, broker: BrokerProcess) -> None:
