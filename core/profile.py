@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from core.bundle import Kind, SignedBundle, sign_bundle
-from core.errors import KeyRefused, KeystoreDamaged
+from core.errors import BadName, KeyRefused, KeystoreDamaged
 from core.identity import Identity
 from core.limits import BUNDLE_LIFE, MID_BYTES
 from core.names import check_name
@@ -141,8 +141,8 @@ class Profile:
                 sid=stored.sid,
                 data_key=stored.data_key,
             )
-        except (msgspec.MsgspecError, KeyRefused) as error:
-            raise KeystoreDamaged from error
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyRefused, BadName):
+            raise KeystoreDamaged from None  # a cause could quote a key
 
 
 class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
