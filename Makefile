@@ -10,7 +10,7 @@ PORT ?= 12345
 .PHONY: help
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s  %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Settings, with examples:"
 	@echo "  PORT=12346          the broker's port (run, broker, demo)"
@@ -56,6 +56,10 @@ format: develop ## Put the code into its form
 .PHONY: bench
 bench: develop ## Measure how fast it is
 	@exec .venv/bin/python -m bench $(ARGS)
+
+.PHONY: screenshots
+screenshots: develop ## Take the README's picture of the page anew
+	@exec .venv/bin/python -m scripts.screenshots $(ARGS)
 
 .PHONY: mutants
 mutants: develop ## Take each check out of the code in turn, and see that a test notices

@@ -30,8 +30,9 @@ def main() -> None:
 
 def _broker(public: bytes, secret: bytes | None) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
+    from broker.curve import CurveKeys
     from broker.ledger import Ledger
-    from broker.server import CurveKeys, Server
+    from broker.server import Server
     from broker.storage import SqliteStorage
 
     keys = CurveKeys(z85.decode(public), z85.decode(secret)) if secret else None

@@ -1,4 +1,4 @@
-"""What goes before listening: the ids that libzmq makes up, the endpoint, and what to say where it cannot be had."""
+"""What goes before listening: libzmq's ids, the events to hear of, the endpoint, and what to say where it cannot be had."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def seed_routing_ids() -> None:
     that a peer has chosen for itself before.
     """
     ctypes.CDLL(None).srand(ctypes.c_uint(int.from_bytes(os.urandom(4), "big")))
+
+
+def open_monitor(context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes], events: int) -> zmq.Socket[bytes]:
+    """A socket that tells of these events of ``watched``."""
+    where = "inproc://broker-monitor"
+    watched.monitor(where, events)
+    monitor = context.socket(zmq.PAIR)
+    # Without a bound: libzmq's own thread waits where a bound is reached, and then closing waits for it forever.
+    monitor.rcvhwm = 0
+    monitor.connect(where)
+    return monitor
 
 
 def bracketed(host: str) -> str:

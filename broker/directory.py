@@ -50,12 +50,13 @@ class Connection:
 
 
 class _User:
-    __slots__ = ("bundle", "connections", "kid", "kind")
+    __slots__ = ("bundle", "connections", "kid", "kind", "seq")
 
     def __init__(self, kind: Kind, kid: bytes) -> None:
         self.kind = kind
         self.kid = kid
         self.bundle: SignedBundle | None = None
+        self.seq = 0
         self.connections: list[Connection] = []
 
 
@@ -78,18 +79,20 @@ class Directory:
         known = self._users.get(user)
         return known is None or len(known.connections) < USER_CONNECTIONS_MAX
 
-    def enter(self, connection: Connection, kid: bytes) -> None:
-        """Let a proven connection in."""
+    def enter(self, connection: Connection, kid: bytes, seq: int = 0) -> None:
+        """Let a proven connection in; ``seq`` is its bundle's."""
         hello = connection.hello
         user = self._users.setdefault(hello.user, _User(hello.kind, kid))
         user.connections.append(connection)
         if hello.mode is Mode.FULL:
-            user.bundle = hello.bundle
+            self.renew(connection, hello.bundle, seq)
             self._refresh(hello.user)
 
-    def renew(self, connection: Connection, bundle: SignedBundle) -> None:
-        """Hand out another bundle for the user of this connection."""
-        self._users[connection.user].bundle = bundle
+    def renew(self, connection: Connection, bundle: SignedBundle | None, seq: int) -> None:
+        """Hand out this bundle for the user of this connection, unless another connection brought a newer one."""
+        user = self._users[connection.user]
+        if user.bundle is None or seq >= user.seq:  # peers who saw the newer one would not believe an older
+            user.bundle, user.seq = bundle, seq
 
     def leave(self, connection: Connection) -> None:
         """Let go of a connection, and of its name if it was the last to hold it."""

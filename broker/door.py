@@ -127,19 +127,23 @@ class Door:
                     if self._unproven.get(rid) is connection:
                         yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
 
-    def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> bool:
-        """Log a profile's newer bundle; False for one that cannot be believed or is not by who said ``hello``."""
+    def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> int | None:
+        """Log a newer bundle of the profile that said ``hello``; returns its ``seq``.
+
+        None for a bundle that cannot be believed, or is of another name, kind or key.
+        """
+        user = hello.user
         try:
             bundle = read_bundle(signed, hello.user)
         except BadBundle:
-            return False
+            return None
         if bundle.ik.spki != hello.ik or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
-            return False
-        owner, kid = self._ledger.owner(hello.user), b64url(bundle.ik.kid)
+            return None
+        owner, kid = self._ledger.owner(user), b64url(bundle.ik.kid)
         # A name can have been released while its old owner is connected.
-        if owner and owner.kid == kid and bundle.seq > self._ledger.newest_bundle(hello.user):
-            self._to_log(Bundled(hello.user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
-        return True
+        if owner and owner.kid == kid and bundle.seq > self._ledger.newest_bundle(user):
+            self._to_log(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
+        return bundle.seq
 
     def leave(self, connection: Connection) -> None:
         """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same, once in the log,

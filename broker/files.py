@@ -53,17 +53,22 @@ def load_or_make_keys(folder: Path) -> CurveKeys:
     """
     path = folder / KEY_NAME
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         keys = new_curve_keys()
         _write(path, keys.public + keys.secret)
         return keys
     except OSError as error:
         raise BrokerFailed(why=f"The key file {path} cannot be read: {error.strerror}.") from error
-    with os.fdopen(handle, "rb") as file:
-        if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
+    try:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            raise BrokerFailed(why=f"The key file {path} is not a regular file.")
+        if stat.S_IMODE(info.st_mode) & 0o077:
             raise BrokerFailed(why=f"The key file {path} is open to other users; close it with: chmod 600 {path}")
-        raw = file.read(2 * CURVE_KEY_BYTES + 1)
+        raw = os.read(handle, 2 * CURVE_KEY_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(raw) != 2 * CURVE_KEY_BYTES:
         raise BrokerFailed(why=f"The key file {path} is damaged; restore it, or remove it to become a new broker.")
     return CurveKeys(raw[:CURVE_KEY_BYTES], raw[CURVE_KEY_BYTES:])

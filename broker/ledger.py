@@ -132,8 +132,8 @@ class Ledger:
                     self._invites[invite].revoked = True
             case Bundled(user, kid, seq):
                 owner = self._owners.get(user)
-                if owner and owner.kid == kid:
-                    self._bundles[user] = seq
+                if owner and owner.kid == kid:  # else it was on its way while the name changed hands
+                    self._bundles[user] = max(seq, self._bundles.get(user, 0))
 
     def owner(self, user: str) -> Claimed | None:
         """The claim by which a profile holds this name."""

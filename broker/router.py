@@ -104,7 +104,7 @@ class Router:
         mid = head[1:_HEAD]
         if len(targets) > 1:
             return self._copy(sender, mid, 0, size, targets)
-        (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in half the time
+        (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in less time
         copies = target.copies
         bytes_out = target.bytes_out + size
         if len(copies) >= WINDOW_COPIES or bytes_out > WINDOW_BYTES:
@@ -146,6 +146,8 @@ class Router:
             sender, mid, place, size, targets = copy
             freed += size
             if len(targets) > 1:
+                if proof == _NO_PROOF and any(number in other.copies for other in targets):
+                    continue  # another connection of the same user may still open it
                 self._forget_elsewhere(number, size, targets)
             if sender is not last:
                 last = sender
@@ -237,10 +239,11 @@ class Router:
                 self.malformed(rid)
 
     def _renew(self, connection: Connection, signed: SignedBundle, now: Instant) -> None:
-        if self.door.note_bundle(connection.hello, signed, now):
-            self.directory.renew(connection, signed)
-        else:
+        seq = self.door.note_bundle(connection.hello, signed, now)
+        if seq is None:
             self.malformed(connection.rid)
+        else:
+            self.directory.renew(connection, signed, seq)
 
     def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
         for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
@@ -281,9 +284,8 @@ class Router:
         connection.ready = True
         connection.seen = now.mono
         hello = connection.hello
-        self.directory.enter(connection, kid_of(hello.ik))
-        if hello.bundle is not None:
-            self.door.note_bundle(hello, hello.bundle, now)
+        seq = self.door.note_bundle(hello, hello.bundle, now) if hello.bundle else None
+        self.directory.enter(connection, kid_of(hello.ik), seq or 0)
         self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
         if hello.mode is Mode.FULL:
             self._send_roster(connection)

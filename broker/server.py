@@ -18,7 +18,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from broker.access import Access
-from broker.binding import bind_problem, bracketed, seed_routing_ids
+from broker.binding import bind_problem, bracketed, open_monitor, seed_routing_ids
 from broker.curve import CurveKeys
 from broker.descriptors import Descriptors, shut
 from broker.directory import Connection
@@ -99,7 +99,7 @@ class Server:
             seed_routing_ids()
             self._socket = self._context.socket(zmq.ROUTER)
             self._prepare(keys)
-            self._monitor = self._open_monitor()
+            self._monitor = open_monitor(self._context, self._socket, _WATCHED)
             self._socket.bind(f"tcp://{bracketed(host)}:{port or '*'}")
             endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         except zmq.ZMQError as error:
@@ -120,15 +120,6 @@ class Server:
             sock.curve_server = True
             sock.curve_secretkey = z85.encode(keys.secret)
             sock.zap_domain = b"securechat"
-
-    def _open_monitor(self) -> zmq.Socket[bytes]:
-        where = "inproc://broker-monitor"
-        self._socket.monitor(where, _WATCHED)
-        monitor = self._context.socket(zmq.PAIR)
-        # Without a bound: libzmq's own thread waits where a bound is reached, and then closing waits for it forever.
-        monitor.rcvhwm = 0
-        monitor.connect(where)
-        return monitor
 
     def stop(self) -> None:
         """Let ``run`` end soon. From any thread, or from a signal handler."""
@@ -244,7 +235,7 @@ class Server:
             raise BrokerFailed(why=self._storage.failure)
 
     def _deliver(self) -> None:
-        """Send what is in ``_mail``, one connection after the other: libzmq's thread is then woken for many at once."""
+        """Send what is in ``_mail``, one connection after the other: measured to cost less than each copy by itself."""
         send = super(zmq.Socket, self._socket).send  # the wrapper costs a fifth of a message
         for target, mail in self._mail.items():
             rid = target.rid

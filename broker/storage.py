@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from broker.ledger import LogEvent, decode_event, encode_event
-from core.errors import BrokerFailed
+from core.errors import BrokerFailed, LogDamaged
 
 LOG_NAME: Final = "names.db"
 _VERSION: Final = 1
@@ -34,7 +34,7 @@ class Storage(Protocol):
 class SqliteStorage:
     """The log in SQLite (WAL, synchronous=FULL), written and read by a thread of its own.
 
-    What it holds already is ``completed`` from the beginning. Raises BrokerFailed if the log cannot be used.
+    What it holds already is ``completed`` from the beginning. Raises BrokerFailed or LogDamaged if the log cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,11 @@ class SqliteStorage:
         self.failure: str | None = None
         self._read_to = 0
         self._database = open_log(self._path)
-        self._read()
+        try:
+            self._read()
+        except (sqlite3.Error, LogDamaged):
+            self._database.close()
+            raise
         self._thread = threading.Thread(target=self._work, name="securechat-storage", daemon=True)
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -87,8 +91,10 @@ class SqliteStorage:
                 if batch or now != version:
                     version = now
                     self._read()
-            except sqlite3.Error as error:
-                self.failure = f"The log {self._path} cannot be written: {error}."
+            except (sqlite3.Error, LogDamaged) as error:
+                self.failure = (
+                    str(error) if isinstance(error, LogDamaged) else f"The log {self._path} cannot be written: {error}."
+                )
                 self._wake()
                 return
 

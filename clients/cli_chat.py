@@ -63,7 +63,7 @@ def send(
     terminal = settings.terminal
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
-    with open_client(settings, Mode.SEND, timeout) as client:
+    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)) as client:
         if not client.is_profile and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         new: list[str] = []
@@ -121,7 +121,7 @@ def listen(context: click.Context, /, sender: str | None, number: int | None, ti
     if sender is not None:
         check_name(sender)
     left = number
-    with open_client(settings, Mode.FULL, timeout or DEFAULT_TIMEOUT) as client:
+    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         for event in client.events(timeout):
             if not isinstance(event, MessageReceived):

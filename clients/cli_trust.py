@@ -96,7 +96,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
             if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
                 matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
         if matches:
-            profile.verify(pin.user)
+            profile.verify(pin)
             terminal.say(f"{pin.user} is verified ✓")
 
 

@@ -45,14 +45,16 @@ def find_broker() -> BrokerAddress | None:
     """
     for path in (runtime_copy(), default_data_dir() / FILE_NAME):
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us up
         except FileNotFoundError:
             continue
         except OSError as error:
             raise UnsafeConnectionFile(path=path, why="it cannot be read") from error
-        with os.fdopen(handle, "rb") as file:
+        try:
             _check_owner(path, os.fstat(handle))
-            raw = file.read(4096)
+            raw = os.read(handle, 4096)
+        finally:
+            os.close(handle)
         try:
             content = decode_connection_file(raw)
             address = content.address

@@ -12,7 +12,7 @@ from typing import Final
 
 import platformdirs
 
-from core.errors import KeystoreUnreadable, KeystoreUnsafe, ProfileExists, ProfileMissing
+from core.errors import KeystoreUnreadable, KeystoreUnsafe, KeystoreUnwritable, ProfileExists, ProfileMissing
 from core.names import check_name
 from core.places import APP
 from core.profile import Profile
@@ -50,8 +50,12 @@ class Keystore:
         return self._path.exists()
 
     def create(self, profile: Profile, passphrase: str | None, *, random: Callable[[int], bytes] = os.urandom) -> None:
-        """Write a new profile; raises ProfileExists, and then nothing was touched."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write a new profile. Raises ProfileExists, KeystoreUnsafe or KeystoreUnwritable, and then nothing was touched."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise KeystoreUnwritable(path=self.folder, why=error.strerror) from error
+        _check_closed(self.folder, self.folder.stat(), "700")
         with self._held():
             if self.exists:
                 raise ProfileExists(name=self.name)
@@ -77,7 +81,10 @@ class Keystore:
     def update(
         self, passphrase: str | None, change: Callable[[Profile], Profile], *, random: Callable[[int], bytes] = os.urandom
     ) -> Profile:
-        """Change the profile while no other process can; returns it as it is then. Raises what ``open`` raises."""
+        """Change the profile while no other process can; returns it as it is then.
+
+        Raises what ``open`` raises, and KeystoreUnwritable.
+        """
         with self._held():
             before = self.open(passphrase)
             after = change(before)
@@ -87,7 +94,13 @@ class Keystore:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        path = self.folder / _LOCK
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            raise ProfileMissing(name=self.name) from None
+        except OSError as error:
+            raise KeystoreUnwritable(path=path, why=error.strerror) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -96,34 +109,46 @@ class Keystore:
 
     def _read(self) -> bytes:
         try:
-            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise ProfileMissing(name=self.name) from None
         except OSError as error:
             raise KeystoreUnreadable(path=self._path, why=error.strerror) from error
-        with os.fdopen(handle, "rb") as file:
-            for path, info in ((self._path, os.fstat(handle)), (self.folder, self.folder.stat())):
-                if info.st_uid != os.getuid():
-                    raise KeystoreUnsafe(path=path, why="it belongs to another user", mend="chown")
-                if stat.S_IMODE(info.st_mode) & 0o077:
-                    mode = "700" if path == self.folder else "600"
-                    raise KeystoreUnsafe(path=path, why="other users can get at it", mend=f"chmod {mode}")
-            return file.read(_SIZE_MAX + 1)
+        try:
+            info = os.fstat(handle)
+            if not stat.S_ISREG(info.st_mode):
+                raise KeystoreUnreadable(path=self._path, why="it is not a regular file")
+            _check_closed(self._path, info, "600")
+            _check_closed(self.folder, self.folder.stat(), "700")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(_SIZE_MAX + 1)
+        finally:
+            os.close(handle)
 
     def _write(self, raw: bytes) -> None:
         draft = self.folder / f".{_KEYSTORE}.{os.getpid()}"
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(handle)
-            draft.replace(self._path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(raw)
+                    file.flush()
+                    os.fsync(handle)
+                draft.replace(self._path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise KeystoreUnwritable(path=self._path, why=error.strerror) from error
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _check_closed(path: Path, info: os.stat_result, mode: str) -> None:
+    if info.st_uid != os.getuid():
+        raise KeystoreUnsafe(path=path, why="it belongs to another user", mend="chown")
+    if stat.S_IMODE(info.st_mode) & 0o077:
+        raise KeystoreUnsafe(path=path, why="other users can get at it", mend=f"chmod {mode}")

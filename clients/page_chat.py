@@ -62,7 +62,8 @@ def has_ended(status: ConnectionStatus) -> bool:
 def _live(
     chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
 ) -> None:
-    st_autorefresh(interval=page_connect.REFRESH_MS, key="refresh")
+    connecting = chat.client.status.state is ConnectionState.CONNECTING
+    st_autorefresh(interval=page_connect.CONNECTING_MS if connecting else page_connect.REFRESH_MS, key="refresh")
     if chat.current != chat.composing or (has_ended(chat.client.status) and not ended):
         st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
@@ -146,7 +147,7 @@ def _resend(chat: Chat, lines: tuple[Line, ...]) -> None:
     here = {peer.user for peer in chat.client.users()}
     again = [user for user in failed(last) if user in here]
     if again:
-        st.button(f"Send again to {', '.join(again)}", key="again", icon="↻", on_click=_send_again, args=(chat, last, again))
+        st.button(f"Send again to {', '.join(again)}", key="again", on_click=_send_again, args=(chat, last, again))
 
 
 def _send_again(chat: Chat, line: Line, to: list[str]) -> None:

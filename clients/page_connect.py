@@ -18,6 +18,7 @@ from core.errors import NoBrokerFound, SecureChatError
 from core.names import normalise_name
 
 REFRESH_MS: Final = 2000
+CONNECTING_MS: Final = 500  # somebody sits there and waits for just this
 _NAME, _BROKER, _ERROR = "name", "broker", "connect_error"
 
 

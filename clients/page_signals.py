@@ -12,13 +12,23 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, composer: data.composer };
+  const state = { data, seen: data.received, composer: "" };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
     const wanted = (count ? `(${count}) ` : "") + "SecureChat";
     if (document.title !== wanted) document.title = wanted;
   };
+  // The composer may be drawn, or be shown, only after this: then the focus follows as soon as it is there, unless the
+  // person has begun to write elsewhere by then.
+  state.focus = () => {
+    const writing = document.activeElement?.matches("input, textarea");
+    const composer = document.querySelector(`.st-key-${state.composer} textarea`);
+    if (!writing && composer?.checkVisibility()) composer.focus();
+    else if (!writing) return;
+    state.body.disconnect();
+  };
+  state.body = new MutationObserver(state.focus);
   state.head = new MutationObserver(state.title);
   state.head.observe(document.head, { childList: true, subtree: true, characterData: true });
   document.addEventListener("visibilitychange", state.title);
@@ -29,6 +39,7 @@ const end = () => {
   if (!state) return;
   delete document.securechat;
   state.head.disconnect();
+  state.body.disconnect();
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
 };
@@ -40,7 +51,10 @@ export default function ({ data }) {
     state.composer = data.composer;
     if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
-    if (matchMedia("(pointer: fine)").matches) document.querySelector(`.st-key-${data.composer} textarea`)?.focus();
+    if (matchMedia("(pointer: fine)").matches) {
+      state.body.observe(document.body, { childList: true, subtree: true, characterData: true, attributes: true });
+      state.focus();
+    }
   }
   return end;
 }

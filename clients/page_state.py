@@ -93,9 +93,10 @@ def count_unread(lines: Sequence[Line], last_read: str | None) -> int:
 
 
 class Departures:
-    """Clients whose tab is gone: each is closed when its grace is over, unless the tab comes back."""
+    """Clients whose tab is gone: each is closed after ``grace`` seconds, unless the tab comes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self._lock = threading.Lock()
         self._here: set[ChatClient] = set()
         self._leaving: dict[ChatClient, threading.Timer] = {}
@@ -110,7 +111,7 @@ class Departures:
 
     def leave(self, client: ChatClient) -> None:
         """The client's tab is gone, perhaps for good. Returns at once: Streamlit's event loop calls this."""
-        timer = threading.Timer(GRACE, self.close, (client,))
+        timer = threading.Timer(self._grace, self.close, (client,))
         timer.daemon = True
         with self._lock:
             if client not in self._here:
@@ -145,7 +146,7 @@ class Departures:
             self.close(client)
 
 
-DEPARTURES: Final = Departures()
+DEPARTURES: Final = Departures(GRACE)
 atexit.register(DEPARTURES.close_all)
 
 

@@ -54,7 +54,7 @@ _RULES: Final = """
 .st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
 .sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
-.sc-head span:not(.sc-warn) { color: var(--sc-quiet); }
+.sc-head span:not(.sc-warn, .sc-elsewhere) { color: var(--sc-quiet); }
 .sc-head .sc-elsewhere { display: none; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 
@@ -77,18 +77,19 @@ _RULES: Final = """
 .sc-fold { flex-basis: 100%; }
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
-.sc-tick.sc-done { color: var(--sc-good); }
+.sc-tick.sc-done { color: color-mix(in srgb, var(--sc-good) 70%, currentColor); }
 .sc-empty { text-align: center; color: var(--sc-quiet); padding: 8vh 0 .5rem; }
 .sc-empty b { display: block; font-size: 1.05rem; color: color-mix(in srgb, currentColor 100%, CanvasText 60%); }
 
 .st-key-me { margin-bottom: .75rem; }
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
 [class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }
+[class*="st-key-to-"] button { min-height: 2.25rem; padding: .3rem .75rem; }
 [class*="st-key-to-"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 
 @media (max-width: 768px) {
   .sc-head, .st-key-head .stPopover { padding-left: 2.75rem; }
-  .sc-head .sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
+  .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
 }
 """
 

@@ -12,7 +12,7 @@ from zmq.utils import z85
 from clients.keystore import Keystore
 from clients.store import Store
 from core.address import BrokerAddress
-from core.errors import BrokerKeyChanged, PeerUnknown
+from core.errors import BrokerKeyChanged, KeyChanged, PeerUnknown
 from core.identity import Identity
 from core.memory import Pin
 from core.names import check_name
@@ -62,7 +62,10 @@ class OpenProfile:
         return self.keys.curve_secret
 
     def identity(self) -> Identity:
-        """The keys as a session takes them."""
+        """The keys as a session takes them, with a bundle that is valid now, however long the profile was not used."""
+        now = time.time()
+        if self.keys.renewed(now) is not self.keys:
+            self.keys = self._keystore.update(self._passphrase, lambda profile: profile.renewed(now))
         public = z85.decode(zmq.curve_public(z85.encode(self.curve_secret)))
         return self.keys.identity(public)
 
@@ -114,9 +117,15 @@ class OpenProfile:
 
         return safety_number(self.user, self.keys.kid, pin.user, pin.offered or pin.kid)
 
-    def verify(self, user: str) -> Pin:
-        """A person compared the numbers: accept the key, also a changed one, as verified."""
-        return self._decide(verify(self.pin_of(user), _now_ms()))
+    def verify(self, shown: Pin) -> Pin:
+        """A person compared the number of ``shown``: accept its key, also a changed one, as verified.
+
+        Raises KeyChanged if another key came meanwhile: it is not the one whose number was compared.
+        """
+        pin = self.pin_of(shown.user)
+        if (pin.kid, pin.offered) != (shown.kid, shown.offered):
+            raise KeyChanged(user=pin.user)
+        return self._decide(verify(pin, _now_ms()))
 
     def trust(self, user: str) -> Pin:
         """A person accepts a changed key, or ends a block."""

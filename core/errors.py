@@ -34,6 +34,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── WrongPassphrase         … and this is not it
     ├── KeystoreUnsafe          a keystore that others can get at
     ├── KeystoreUnreadable      … or that cannot be read
+    ├── KeystoreUnwritable      … or written
     ├── StoreFailed             a profile's database that cannot be used
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
@@ -243,6 +244,10 @@ class KeystoreUnsafe(SecureChatError):
 
 class KeystoreUnreadable(SecureChatError):
     """{path} cannot be read: {why}."""
+
+
+class KeystoreUnwritable(SecureChatError):
+    """{path} cannot be written: {why}. What was there was left as it was."""
 
 
 class StoreFailed(SecureChatError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from core.bundle import Kind, SignedBundle, sign_bundle
 from core.errors import BadName, KeyRefused, KeystoreDamaged
 from core.identity import Identity
-from core.limits import BUNDLE_LIFE, MID_BYTES
+from core.limits import BUNDLE_LIFE, CURVE_KEY_BYTES, MID_BYTES
 from core.names import check_name
 from core.rsa import OpeningKey, SigningKey
 
@@ -21,6 +21,7 @@ KEEP_OLD: Final = 7 * 24 * 3600
 """Seconds for which a superseded encryption key is kept at the least: mail sealed to it may still be on its way."""
 _RENEW_BUNDLE: Final = BUNDLE_LIFE // 2
 _VERSION: Final = 1
+_DATA_KEY: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,9 @@ class Profile:
     ) -> Profile:
         """A new profile. Raises BadName."""
         at = int(now)
-        return cls(check_name(user), signing, (AgedKey(opening, at),), 1, at, curve_secret, random(MID_BYTES), random(32))
+        return cls(
+            check_name(user), signing, (AgedKey(opening, at),), 1, at, curve_secret, random(MID_BYTES), random(_DATA_KEY)
+        )
 
     @property
     def kid(self) -> bytes:
@@ -152,6 +155,6 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eks: tuple[tuple[bytes, int, int | None], ...]
     seq: int
     bundled: int
-    curve: bytes
-    sid: bytes
-    data_key: bytes
+    curve: Annotated[bytes, msgspec.Meta(min_length=CURVE_KEY_BYTES, max_length=CURVE_KEY_BYTES)]
+    sid: Annotated[bytes, msgspec.Meta(min_length=MID_BYTES, max_length=MID_BYTES)]
+    data_key: Annotated[bytes, msgspec.Meta(min_length=_DATA_KEY, max_length=_DATA_KEY)]

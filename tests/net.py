@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import zmq
 from zmq.utils import z85
 
-from broker.access import Access
-from broker.server import CurveKeys, Server
+from broker.curve import CurveKeys, new_curve_keys
+from broker.ledger import Ledger
+from broker.server import Server
+from broker.storage import SqliteStorage
 from core import frames, messages
 from core.address import BrokerAddress
 from core.clock import Instant
@@ -28,6 +33,7 @@ from core.rsa import OpeningKey, SigningKey
 
 _T = TypeVar("_T", bound=FromBroker)
 
+PROOF: Final = bytes(range(32))
 PATIENCE: Final = 30.0  # seconds; reached only by what is broken
 
 
@@ -55,44 +61,65 @@ def identity(user: str, *, sends_only: bool = False, keys: int | None = None) ->
     return guest_identity(user, signing, None if sends_only else opening, sid=os.urandom(16), now=time.time())
 
 
-def curve_keys() -> CurveKeys:
-    """A fresh CURVE pair."""
-    public, secret = zmq.curve_keypair()
-    return CurveKeys(z85.decode(public), z85.decode(secret))
-
-
 class Clock:
-    """The real clocks, and how far ahead of them it is said to be."""
+    """The real clocks, and how far ahead of them it is said to be; or, once ``stopped``, at one moment."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self.stopped: float | None = None
 
     def __call__(self) -> Instant:
-        return Instant(time.time(), time.monotonic() + self.ahead)
+        return Instant(time.time(), self.ahead + (time.monotonic() if self.stopped is None else self.stopped))
+
+    def stop(self) -> None:
+        """Let no time pass but what ``ahead`` says."""
+        self.stopped = time.monotonic()
 
 
 class LocalBroker:
     """A broker in a thread of this process, so that a test can look into it and move its clock."""
 
-    def __init__(self, *, keys: CurveKeys | None = None, access: Access | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        keys: CurveKeys | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        folder: Path | None = None,
+        open_to_all: bool = False,
+    ) -> None:
         self.clock = Clock()
-        self.keys = keys or curve_keys()
-        self.server = Server("127.0.0.1", port, keys=self.keys, access=access or Access(open_to_all=False), clock=self.clock)
+        self.keys = keys or new_curve_keys()
+        with contextlib.ExitStack() as stack:
+            self.folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self.storage = stack.enter_context(contextlib.closing(SqliteStorage(self.folder)))
+            self.server = Server(
+                host,
+                port,
+                keys=self.keys,
+                ledger=Ledger(),
+                storage=self.storage,
+                open_to_all=open_to_all,
+                clock=self.clock,
+            )
+            self._stack = stack.pop_all()
         self.address = BrokerAddress(("127.0.0.1",), self.server.port, self.keys.public)
         self.router = self.server.router
         self._thread = threading.Thread(target=self.server.run, name="broker")
 
     def start(self) -> Self:
+        self.storage.start(self.server.wake)
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        self.server.stop()
-        if self._thread.ident is None:
-            self.server.close()
-        else:
-            self._thread.join(PATIENCE)
-            assert not self._thread.is_alive()
+        with self._stack:
+            self.server.stop()
+            if self._thread.ident is None:
+                self.server.close()
+            else:
+                self._thread.join(PATIENCE)
+                assert not self._thread.is_alive()
 
     @property
     def alive(self) -> bool:
@@ -117,6 +144,7 @@ class Wire:
         self,
         address: BrokerAddress,
         *,
+        secret: bytes | None = None,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         routing_id: bytes | None = None,
         rcvhwm: int = 1000,
@@ -126,9 +154,9 @@ class Wire:
         self._own = context is None
         self.context = context or zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
-        public, secret = zmq.curve_keypair()
-        self.public = z85.decode(public)
-        self.socket.curve_publickey, self.socket.curve_secretkey = public, secret
+        own = z85.encode(secret) if secret else zmq.curve_keypair()[1]
+        self.public = z85.decode(zmq.curve_public(own))
+        self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_public(own), own
         self.socket.curve_serverkey = z85.encode(address.key)
         self.socket.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1) if routing_id is None else routing_id
         self.socket.linger = 0
@@ -167,7 +195,8 @@ class Wire:
         return bool(self.socket.poll(0))
 
     def hello(self, me: Identity, mode: Mode = Mode.FULL) -> Hello:
-        return Hello((PROTOCOL_VERSION,), mode, me.user, me.kind, me.signing.public.spki, me.bundle, os.urandom(NONCE_BYTES))
+        ik, nonce = me.signing.public.spki, os.urandom(NONCE_BYTES)
+        return Hello((PROTOCOL_VERSION,), mode, me.user, me.kind, ik, me.bundle, me.curve, nonce)
 
     def proof(self, me: Identity, hello: Hello, challenge: Challenge) -> Prove:
         context = LoginContext(self.address.key, self.public, hello.nonce, challenge.nonce, me.user)
@@ -206,7 +235,7 @@ class Wire:
             found += self.expect(Results).results
         return found
 
-    def ack(self, copies: Sequence[Deliver], proof: bytes = frames.NO_PROOF) -> None:
+    def ack(self, copies: Sequence[Deliver], proof: bytes = PROOF) -> None:
         self.send(frames.ack([(one.copy_id, proof) for one in copies]))
 
     def close(self) -> None:
@@ -229,7 +258,7 @@ def tables(broker: LocalBroker) -> dict[str, int]:
         "ended": len(server._ended),
         "dying": len(server._dying),
         "connections": len(router.connections),
-        "unproven": len(router._unproven),
+        "unproven": len(router.door._unproven),
         "results": len(router.with_results),
         "receivers": len(router.directory.receivers),
         "users": len(router.directory._users),
@@ -245,4 +274,4 @@ def works(broker: LocalBroker, first: Wire, second: Wire) -> None:
     second.ack([copy])
     while (result := first.results(1)[-1]).mid != mid:
         pass
-    assert result.status is Status.TAKEN
+    assert result.status is Status.DELIVERED

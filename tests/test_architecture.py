@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("core", "broker", "clients")
 SOURCES: Final = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 CORE: Final = [path for path in SOURCES if path.parent.name == "core"]
-SECRET_MODULES: Final = ("envelope", "opening", "content", "chunking", "session", "sending")
+SECRET_MODULES: Final = ("envelope", "opening", "content", "chunking", "session", "sending", "peers", "profile", "vault")
 IO: Final = {"zmq", "socket", "asyncio", "threading", "time", "click", "streamlit", "sqlite3", "logging"}
 
 

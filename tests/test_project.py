@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import tomllib
@@ -109,24 +108,6 @@ def test_no_file_names_a_place_of_one_machine(pattern: re.Pattern[str]) -> None:
 )
 def test_such_a_place_would_be_noticed(pattern: re.Pattern[str], text: str) -> None:
     assert pattern.search(text)
-
-
-def test_only_one_module_touches_rsa() -> None:
-    """An import contract cannot say this: to import-linter, cryptography is one module."""
-    using = set()
-    for folder in ("core", "broker", "clients"):
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                match node:
-                    case ast.ImportFrom(module=str(module), names=names):
-                        imported = [f"{module}.{one.name}" for one in names]
-                    case ast.Import(names=names):
-                        imported = [one.name for one in names]
-                    case _:
-                        imported = []
-                if any(name.startswith("cryptography.hazmat.primitives.asymmetric") for name in imported):
-                    using.add(path.relative_to(ROOT).as_posix())
-    assert using == {"core/rsa.py"}
 
 
 def test_no_module_is_longer_than_400_lines() -> None:

@@ -26,6 +26,14 @@ ELSEWHERE = (
 )
 
 
+def nobody(key: bytes) -> bool:
+    return False
+
+
+def everybody(key: bytes) -> bool:
+    return True
+
+
 def request(
     address: str = "127.0.0.1", *, mechanism: bytes = b"CURVE", key: bytes = KEY, version: bytes = b"1.0"
 ) -> list[bytes]:
@@ -34,30 +42,37 @@ def request(
 
 @pytest.mark.parametrize("address", LOCAL)
 def test_this_machine_is_let_in(address: str) -> None:
-    assert Access(open_to_all=False).answer(request(address)) == [b"1.0", b"1", b"200", b"OK", KEY.hex().encode(), b""]
+    assert Access(False, nobody).answer(request(address)) == [b"1.0", b"1", b"200", b"OK", KEY.hex().encode(), b""]
 
 
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_others_are_let_in_only_by_an_open_broker(address: str) -> None:
-    assert Access(open_to_all=False).answer(request(address))[2] == b"400"
-    assert Access(open_to_all=True).answer(request(address))[2] == b"200"
+    assert Access(False, nobody).answer(request(address))[2] == b"400"
+    assert Access(True, nobody).answer(request(address))[2] == b"200"
+
+
+@pytest.mark.parametrize("address", ELSEWHERE)
+def test_a_key_that_is_known_is_let_in_from_anywhere(address: str) -> None:
+    access = Access(False, KEY.__eq__)
+    assert access.answer(request(address))[2] == b"200"
+    assert access.answer(request(address, key=KEY[::-1]))[2] == b"400"
 
 
 @pytest.mark.parametrize("mechanism", [b"NULL", b"PLAIN", b"GSSAPI", b"curve", b""])
 @pytest.mark.parametrize("open_to_all", [False, True])
 def test_no_other_mechanism_is_let_in(mechanism: bytes, open_to_all: bool) -> None:
-    assert Access(open_to_all).answer(request(mechanism=mechanism))[2] == b"400"
+    assert Access(open_to_all, everybody).answer(request(mechanism=mechanism))[2] == b"400"
 
 
 @pytest.mark.parametrize("key", [b"", KEY[:31], KEY + b"x"])
 def test_a_key_of_another_size_is_not_let_in(key: bytes) -> None:
-    assert Access(open_to_all=True).answer(request(key=key))[2] == b"400"
+    assert Access(True, everybody).answer(request(key=key))[2] == b"400"
 
 
 def test_an_address_that_is_no_text_is_not_let_in() -> None:
     frames = request()
     frames[3] = b"\xff\xfe127.0.0.1"
-    assert Access(open_to_all=False).answer(frames)[2] == b"400"
+    assert Access(False, nobody).answer(frames)[2] == b"400"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +80,6 @@ def test_an_address_that_is_no_text_is_not_let_in() -> None:
     [[], [b""], [b"1.0"], [b"1.0", b"7"], request()[:-1], [*request(), b"more"], request(version=b"2.0")],
 )
 def test_a_malformed_request_gets_an_answer_of_the_right_form(frames: list[bytes]) -> None:
-    answer = Access(open_to_all=True).answer(frames)
+    answer = Access(True, nobody).answer(frames)
     assert len(answer) == 6
     assert answer[:3] == [b"1.0", frames[1] if len(frames) > 1 else b"", b"500"]

@@ -7,6 +7,7 @@ import itertools
 from broker.directory import Connection, Directory
 from core.bundle import Kind
 from core.limits import ROSTER_CHUNK, USER_CONNECTIONS_MAX
+from core.memory import SessionMemory
 from core.messages import Entry, Hello, Mode, Roster
 from core.peers import Peers
 
@@ -15,7 +16,7 @@ KID, OTHER_KID = bytes(32), bytes([1]) * 32
 
 
 def connection(user: str, mode: Mode = Mode.FULL) -> Connection:
-    hello = Hello((1,), mode, user, Kind.GUEST, bytes(294), None, bytes(32))
+    hello = Hello((1,), mode, user, Kind.GUEST, bytes(294), None, None, bytes(32))
     return Connection(b"rid %d" % next(numbers), bytes(32), hello, bytes(32), 0.0)
 
 
@@ -98,7 +99,7 @@ def test_a_name_that_another_key_took_between_two_ticks_is_told_anew() -> None:
 
 def test_many_changes_come_in_parts_that_add_up() -> None:
     directory = Directory()
-    peers = Peers()
+    peers = Peers(SessionMemory())
     names = [f"user-{number}" for number in range(2 * ROSTER_CHUNK + 5)]
     connections = [entered(directory, name) for name in names]
     for part in directory.changes():
@@ -115,7 +116,7 @@ def test_many_changes_come_in_parts_that_add_up() -> None:
 
 def test_the_full_roster_comes_in_parts_that_take_effect_with_the_last() -> None:
     directory = Directory()
-    peers = Peers()
+    peers = Peers(SessionMemory())
     assert list(directory.full_roster()) == [Roster(full=True, more=False, joined=(), left=())]
     names = [f"user-{number}" for number in range(ROSTER_CHUNK + 1)]
     for name in names:

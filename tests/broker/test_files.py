@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from broker.files import KEY_NAME, connection_file, data_folder, load_or_make_keys
-from broker.server import CurveKeys
 from core.errors import BrokerFailed
 from core.places import FILE_NAME, ConnectionFile, decode_connection_file, encode_connection_file, runtime_copy
-from tests.net import curve_keys
 
 
 @pytest.fixture
@@ -48,13 +46,9 @@ def content(pid: int = os.getpid(), port: int = 4242) -> ConnectionFile:
     return ConnectionFile.describe("127.0.0.1", port, bytes(32), pid)
 
 
-def refuse_to_make() -> CurveKeys:
-    raise AssertionError("a key was made where one was there")
-
-
 def test_the_key_is_made_once_and_kept(folder: Path) -> None:
-    made = load_or_make_keys(folder, curve_keys)
-    assert load_or_make_keys(folder, refuse_to_make) == made
+    made = load_or_make_keys(folder)
+    assert load_or_make_keys(folder) == made
     assert mode(folder) == 0o700
     assert mode(folder / KEY_NAME) == 0o600
     assert made.secret.hex() not in repr(made)
@@ -62,10 +56,10 @@ def test_the_key_is_made_once_and_kept(folder: Path) -> None:
 
 @pytest.mark.parametrize("loose", [0o640, 0o604, 0o644, 0o660, 0o666])
 def test_a_key_that_others_could_read_is_refused(folder: Path, loose: int) -> None:
-    load_or_make_keys(folder, curve_keys)
+    load_or_make_keys(folder)
     (folder / KEY_NAME).chmod(loose)
     with pytest.raises(BrokerFailed, match="open to other users"):
-        load_or_make_keys(folder, refuse_to_make)
+        load_or_make_keys(folder)
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", bytes(63), bytes(65), bytes(1 << 20)])
@@ -74,7 +68,7 @@ def test_a_damaged_key_is_refused_and_left_as_it_is(folder: Path, raw: bytes) ->
     path.touch(0o600)
     path.write_bytes(raw)
     with pytest.raises(BrokerFailed, match="damaged"):
-        load_or_make_keys(folder, refuse_to_make)
+        load_or_make_keys(folder)
     assert path.read_bytes() == raw
 
 
@@ -82,8 +76,18 @@ def test_a_key_that_cannot_be_read_is_refused_and_left_as_it_is(folder: Path) ->
     (folder / "elsewhere").write_bytes(bytes(64))
     (folder / KEY_NAME).symlink_to(folder / "elsewhere")
     with pytest.raises(BrokerFailed, match="cannot be read"):
-        load_or_make_keys(folder, refuse_to_make)
+        load_or_make_keys(folder)
     assert (folder / KEY_NAME).is_symlink()
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_a_key_that_is_no_file_is_refused(folder: Path, what: str) -> None:
+    if what == "folder":
+        (folder / KEY_NAME).mkdir(0o700)
+    else:
+        os.mkfifo(folder / KEY_NAME, 0o600)
+    with pytest.raises(BrokerFailed, match="not a regular file"):
+        load_or_make_keys(folder)
 
 
 def test_one_broker_a_folder(tmp_path: Path) -> None:

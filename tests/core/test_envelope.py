@@ -152,7 +152,8 @@ def test_the_header_is_as_documented() -> None:
     sealed = _seal("x", suite=Suite.HYBRID)
     header = sealed.parts[0]
     assert header.isascii()
-    assert list(msgspec.json.decode(header)) == ["alg", "enc", "typ", "from", "kind", "ik", "mid", "sid", "ts", "kc", "cid", "to"]
+    members = ["alg", "enc", "typ", "from", "kind", "ik", "mid", "sid", "ts", "kc", "cid", "to"]
+    assert list(msgspec.json.decode(header)) == members
     assert b" " not in header
     assert sealed.parts[1] == hashlib.sha256(sealed.wraps[0]).digest()
 

@@ -1,0 +1,233 @@
+"""The page as people use it: in a real browser, with a real broker, and with somebody on the command line."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from clients.chat import ChatClient
+from clients.view import text_of
+from core.events import MessageReceived, RosterChanged
+from tests.broker_process import BrokerProcess, cli, listening
+from tests.browser.conftest import (
+    LIMIT,
+    GuestFactory,
+    Tabs,
+    choose,
+    connect,
+    refreshes,
+    wait_for_refreshes,
+    write,
+)
+
+
+def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: BrokerProcess) -> None:
+    alice = tabs.join("alice")
+    expect(alice.get_by_text("securechat-cli --as carol send alice")).to_be_visible()
+    bob = tabs.join("bob")
+    expect(alice.locator(".st-key-log")).to_contain_text("bob joined")
+
+    choose(alice, "bob")
+    write(alice, "bob", "for you alone")
+    expect(alice.locator(".sc-mine")).to_contain_text("✓✓ delivered")
+    expect(bob.get_by_role("button", name="alice")).to_contain_text("1")
+    expect(bob).to_have_title("(1) SecureChat")
+    choose(bob, "alice")
+    expect(bob.locator(".sc-theirs")).to_contain_text("for you alone")
+    expect(bob).to_have_title("SecureChat")
+    choose(bob, "Everyone")
+    expect(bob.get_by_text("for you alone")).to_have_count(0)
+
+    with listening(broker.env, "carol", "-n", "2") as carol:
+        expect(alice.get_by_role("button", name="carol")).to_be_visible()
+        choose(alice, "Everyone")
+        write(alice, "everyone", "hello to all")
+        carol.out.has("alice to everyone: hello to all")
+        expect(bob.locator(".st-key-log")).to_contain_text("hello to all")
+        choose(alice, "carol")
+        write(alice, "carol", "and to you")
+        carol.out.has("alice: and to you")
+    choose(alice, "Everyone")
+    expect(alice.locator(".st-key-log")).to_contain_text("carol left")
+
+    sent = cli(broker.env, "--as", "dave", "send", "alice", "from a terminal")
+    assert sent.code == 0, sent.err
+    choose(alice, "dave")
+    expect(alice.locator(".sc-theirs")).to_contain_text("from a terminal")
+    expect(alice.locator(".st-key-head")).to_contain_text("not here now")
+
+
+def test_a_message_appears_with_the_next_refresh(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("frank")
+    grace = guest("grace")
+    expect(page.get_by_role("button", name="grace")).to_be_visible()
+    outcome = grace.wait_sent(grace.send("now", "everyone"), LIMIT, stored=False)
+    assert outcome == {"frank": "delivered"}
+    before = refreshes(page)
+    shown = page.wait_for_function("document.querySelector('.st-key-log')?.innerText.includes('now') && window.refreshes")
+    assert shown.json_value() <= before + 2  # one may have been under way already
+
+
+def test_half_typed_text_and_focus_survive_refreshes(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("heidi")
+    ivan = guest("ivan")
+    expect(page.get_by_role("button", name="ivan")).to_be_visible()
+    composer = page.get_by_placeholder("Message everyone")
+    composer.press_sequentially("half a ")
+    ivan.send("something that changes the log", "everyone")
+    wait_for_refreshes(page, 3)
+    expect(page.locator(".sc-theirs")).to_contain_text("something that changes the log")
+    expect(composer).to_be_focused()
+    page.keyboard.type("sentence")
+    expect(composer).to_have_value("half a sentence")
+    composer.press("Enter")
+    expect(page.locator(".sc-mine")).to_contain_text("half a sentence")
+    expect(composer).to_be_focused()
+    expect(composer).to_have_value("")
+
+
+def test_each_conversation_keeps_its_draft(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("judy")
+    mallory = guest("mallory.x")  # a name whose dot no style sheet may trip over
+    expect(page.get_by_role("button", name="mallory")).to_be_visible()
+    page.get_by_placeholder("Message everyone").fill("to all")
+    choose(page, "mallory.x")
+    mine = page.get_by_placeholder("Message mallory.x")
+    expect(mine).to_be_focused()
+    mine.fill("to one")
+    choose(page, "Everyone")
+    wait_for_refreshes(page, 1)
+    expect(page.get_by_placeholder("Message everyone")).to_have_value("to all")
+    expect(mine).to_be_hidden()
+    choose(page, "mallory.x")
+    expect(mine).to_have_value("to one")
+    mine.press("Enter")
+    received = next(event for event in mallory.events(LIMIT) if isinstance(event, MessageReceived))
+    assert text_of(received.message.content) == "to one"
+    assert not received.message.everyone
+
+
+def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("niaj")
+    olivia = guest("olivia")
+    expect(page.get_by_role("button", name="olivia")).to_be_visible()
+    texts = {
+        "<b>bold</b> <img src=x onerror=alert(1)> &lt;i&gt;": None,
+        "![x](https://example.com/x.png) [here](https://example.com/) **strong** `code`": None,
+        "</div></div><style>body{display:none}</style><script>document.title='x'</script>": None,
+        "one\n    two  three\n\n\tfour": None,
+        "\x1b[31mred\x1b[0m \x07 \u202eright to left": "␛[31mred␛[0m ␇ \ufffdright to left",
+        "https://example.com/ :smile: $x^2$ :red[no]": None,
+    }
+    for text in texts:
+        olivia.send(text, "niaj")
+    choose(page, "olivia")
+    shown = page.locator(".sc-theirs .sc-text")
+    expect(shown).to_have_count(len(texts))
+    assert [node.text_content() for node in shown.all()] == [becomes or text for text, becomes in texts.items()]
+    for node in shown.all():
+        assert node.locator("*").count() == 0
+    assert "white-space: pre-wrap" in shown.first.evaluate("node => `white-space: ${getComputedStyle(node).whiteSpace}`")
+    assert page.locator(".st-key-log a, .st-key-log img, .st-key-log script").count() == 0
+
+
+def test_long_texts_are_folded_and_long_logs_shown_from_their_end(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("peggy")
+    quentin = guest("quentin")
+    expect(page.get_by_role("button", name="quentin")).to_be_visible()
+    for number in range(80):
+        quentin.send(f"line {number}.", "peggy")
+    long = "\n".join(f"row {number}" for number in range(300))
+    quentin.send(long, "peggy")
+    choose(page, "quentin")
+    folded = page.locator(".sc-theirs").last
+    expect(folded).to_contain_text("Show all")
+    expect(folded.get_by_text("row 299")).to_be_hidden()
+    expect(page.locator(".st-key-log")).not_to_contain_text("line 5.")
+    assert (
+        page.evaluate("(() => { const m = document.querySelector('.stMain'); return m.scrollHeight - m.clientHeight; })()") > 0
+    )
+    folded.get_by_text("Show all").click()
+    wait_for_refreshes(page, 2)
+    expect(folded.get_by_text("row 299")).to_be_visible()  # a refresh does not fold it again
+    assert "".join(node.text_content() or "" for node in folded.locator(".sc-text").all()) == long
+    page.get_by_role("button", name="Load older").click()
+    expect(page.locator(".st-key-log")).to_contain_text("line 5.")
+
+
+def test_a_name_in_use_is_refused_and_what_was_typed_is_kept(tabs: Tabs, guest: GuestFactory) -> None:
+    guest("rupert")
+    page = tabs.open()
+    connect(page, " Rupert ")
+    composer = page.get_by_placeholder("Message everyone")
+    composer.fill("do not lose me")
+    expect(page.get_by_text("The name 'rupert' is in use by somebody else.")).to_be_visible()
+    name = page.get_by_label("Your name")
+    expect(name).to_have_value("rupert")
+    expect(page.get_by_text("names are lower-case")).to_be_visible()
+    name.fill("not a name")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("'not a name' is not a username.")).to_be_visible()
+    connect(page, "rupert2")
+    expect(page.get_by_text("rupert is here with you.")).to_be_visible()
+    expect(composer).to_have_value("do not lose me")
+
+
+def test_the_suite_is_chosen_and_shown(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("sybil")
+    trent = guest("trent")
+    choose(page, "trent")
+    write(page, "trent", "first")
+    expect(page.locator(".sc-mine").first).to_contain_text("hybrid")
+    page.get_by_text("chunked", exact=True).click()
+    write(page, "trent", "second")
+    expect(page.locator(".sc-mine").last).to_contain_text("chunked")
+    messages = (event.message for event in trent.events(LIMIT) if isinstance(event, MessageReceived))
+    assert [next(messages).suite.value for _ in range(2)] == ["hybrid", "chunked"]
+
+    too_long = "x" * 9000
+    write(page, "trent", too_long)
+    expect(page.get_by_text("chunked messages hold at most 8191")).to_be_visible()
+    expect(page.get_by_placeholder("Message trent")).to_have_value(too_long)
+    page.get_by_text("hybrid", exact=True).first.click()
+    page.get_by_placeholder("Message trent").press("Enter")
+    assert text_of(next(messages).content) == too_long
+
+
+def test_a_closed_tab_says_goodbye_and_a_reloaded_one_gets_its_name_back(tabs: Tabs, guest: GuestFactory) -> None:
+    victor = guest("victor")
+    page = tabs.join("walter")
+    first = kid_of(victor, "walter")
+    page.reload()
+    expect(page.get_by_label("Your name")).to_have_value("walter")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("victor is here with you.")).to_be_visible()
+    assert kid_of(victor, "walter") != first
+    page.context.close()
+    changes = (event for event in victor.events(LIMIT) if isinstance(event, RosterChanged))
+    departures = (entry.user for change in changes for entry in change.left)
+    assert [next(departures), next(departures)] == ["walter", "walter"]
+    assert victor.users() == ()
+
+
+def kid_of(client: ChatClient, user: str) -> bytes:
+    return next(peer.kid for peer in client.users() if peer.user == user)
+
+
+def test_it_can_be_used_at_the_width_of_a_phone(tabs: Tabs, guest: GuestFactory) -> None:
+    guest("xavier")
+    page = tabs.join("yvonne", width=390, height=780, scheme="dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    light, dark = (255 * 3, 0)
+    colour = page.locator(".stApp").evaluate("node => getComputedStyle(node).backgroundColor")
+    total = sum(int(part) for part in re.findall(r"\d+", colour)[:3])
+    assert dark <= total < light / 3
+    page.get_by_test_id("stExpandSidebarButton").click()
+    choose(page, "xavier")
+    expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true")
+    write(page, "xavier", "wide " * 60 + "w" * 300)
+    expect(page.locator(".sc-mine")).to_contain_text("delivered")
+    assert page.evaluate("document.querySelector('.stMain').scrollWidth <= innerWidth")
+    expect(page.get_by_placeholder("Message xavier")).to_be_in_viewport()
+    expect(page.locator(".st-key-head")).to_be_in_viewport()

@@ -1,0 +1,118 @@
+"""A conversation as HTML, and what counts as unread: pure functions."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from clients.page_log import BLOCK, failed, first_shown, log_blocks, mood, plain
+from clients.page_people import literal
+from clients.page_state import count_unread
+from clients.timeline import Line, LineKind
+from core.bundle import Suite
+from core.events import Outcome, Trust
+
+NOON = 1_700_049_600.0
+
+
+def line(number: int, text: str = "", *, sender: str = "bob", kind: LineKind = LineKind.MESSAGE, **more: object) -> Line:
+    fields = {"when": NOON + number, "suite": Suite.HYBRID, **more}
+    return Line(key=f"k{number}", kind=kind, conversation="bob", sender=sender, text=text or f"text {number}", **fields)  # type: ignore[arg-type]
+
+
+def mine(number: int, **outcomes: Outcome) -> Line:
+    return line(number, sender="me", mine=True, outcomes=MappingProxyType(outcomes))
+
+
+@pytest.mark.parametrize("text", ["<script>", "a & b", '"quoted"', "'", "\x1b[0m", "</div>"])
+def test_no_text_ends_up_as_markup(text: str) -> None:
+    for kind in LineKind:
+        (block,) = log_blocks([line(1, text, sender=text, kind=kind)], 50)
+        assert "<script" not in block
+        assert "\x1b" not in block
+        assert block.count("<div") == block.count("</div>")
+        assert plain(text) in block
+
+
+@pytest.mark.parametrize("text", ["bob", "a_b_c", "www.example.com", "x-_y_-", "a.b", "`x`", ":red[x]", "**x**", "<b>", "$x$"])
+def test_a_label_shows_exactly_this_text(text: str) -> None:
+    escaped = literal(text)
+    assert escaped.replace("\\", "") == text
+    for at, one in enumerate(escaped):
+        if not (one.isalnum() or one.isspace() or one == "\\"):
+            assert escaped[at - 1] == "\\"
+
+
+def test_a_new_line_changes_the_last_block_alone() -> None:
+    lines = [line(number) for number in range(95)]
+    before = log_blocks(lines, 50)
+    after = log_blocks([*lines, line(95)], 50)
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+    shown = "".join(before)
+    assert "text 40<" in shown
+    assert "text 39<" not in shown
+
+
+@pytest.mark.parametrize(
+    ("total", "shown", "first"), [(0, 50, 0), (50, 50, 0), (51, 50, 0), (60, 50, 10), (69, 50, 10), (95, 200, 0)]
+)
+def test_drawing_begins_at_the_start_of_a_block(total: int, shown: int, first: int) -> None:
+    assert first_shown(total, shown) == first
+    assert first % BLOCK == 0
+
+
+def test_a_sender_is_named_once_and_a_day_told_where_it_begins() -> None:
+    (block,) = log_blocks([line(1), line(2), line(3, sender="carol"), line(90_000, sender="carol")], 50)
+    assert block.count('class="sc-who"') == 3  # bob, carol, and carol again on the next day
+    assert block.count('class="sc-day"') == 2
+
+
+def test_another_key_is_told_in_every_message_that_shows_it() -> None:
+    (block,) = log_blocks([line(1), line(2, trust=Trust.CHANGED)], 50)
+    assert block.count("another key than before") == 1
+
+
+def test_suite_and_outcome_are_told() -> None:
+    (block,) = log_blocks([mine(1, bob=Outcome.DELIVERED, carol=Outcome.ABSENT), line(2, suite=Suite.CHUNKED)], 50)
+    assert "✗ not connected (1 of 2)" in block
+    assert 'title="bob: delivered\ncarol: not connected"' in block
+    assert "hybrid" in block
+    assert "chunked" in block
+
+
+def test_long_text_is_folded_and_complete() -> None:
+    text = "\n".join(f"row {number}" for number in range(100))
+    (block,) = log_blocks([line(1, text)], 50)
+    assert "<details" in block
+    parts = [part.split("</div>")[0] for part in block.split('<div class="sc-text">')[1:]]
+    assert "".join(parts) == text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "feeling"),
+    [
+        (Outcome.QUEUED, "waiting"),
+        (Outcome.SENT, "waiting"),
+        (Outcome.STORED, "fine"),
+        (Outcome.TAKEN, "fine"),
+        (Outcome.DELIVERED, "done"),
+        (Outcome.ABSENT, "bad"),
+        (Outcome.GONE, "bad"),
+        (Outcome.FULL, "bad"),
+        (Outcome.UNTRUSTED, "bad"),
+    ],
+)
+def test_how_a_message_fares(outcome: Outcome, feeling: str) -> None:
+    assert mood(mine(1, bob=outcome)) == feeling
+    assert failed(mine(1, bob=outcome)) == (("bob",) if feeling == "bad" else ())
+
+
+def test_what_counts_as_unread() -> None:
+    lines = [line(1), mine(2), line(3), line(4, kind=LineKind.SYSTEM), line(5, kind=LineKind.REFUSED)]
+    assert count_unread(lines, None) == 3
+    assert count_unread(lines, "k1") == 2
+    assert count_unread(lines, "k5") == 0
+    assert count_unread(lines, "gone from the log") == 3
+    assert count_unread([], None) == 0

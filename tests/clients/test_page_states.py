@@ -1,0 +1,296 @@
+"""Each state of the page that needs no browser, drawn by Streamlit's own test runner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
+
+from clients.chat import ChatClient, ConnectionState
+from clients.page_chat import has_ended
+from clients.page_state import DEPARTURES, Chat, Departures
+from core.address import BrokerAddress
+from core.bundle import Suite
+from core.encoding import b64url
+from core.names import EVERYONE
+from tests.broker_process import ROOT, BrokerProcess, environment
+from tests.net import until
+
+NOWHERE = f"securechat://127.0.0.1:9/{b64url(bytes(range(32)))}"  # the discard port: nothing answers there
+
+
+@pytest.fixture
+def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Makes an environment this process's own."""
+
+    def take(env: dict[str, str]) -> None:
+        for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+            monkeypatch.setenv(name, env[name])
+        for name in [name for name in os.environ if name.startswith("SECURECHAT_")]:
+            monkeypatch.delenv(name)
+
+    return take
+
+
+@pytest.fixture
+def lonely(tmp_path: Path, settle: Callable[[dict[str, str]], None]) -> Iterator[AppTest]:
+    """The page where no broker has ever run."""
+    settle(environment(tmp_path))
+    yield page()
+    DEPARTURES.close_all()
+
+
+@pytest.fixture
+def served(broker: BrokerProcess, settle: Callable[[dict[str, str]], None]) -> Iterator[AppTest]:
+    """The page beside a running broker."""
+    settle(broker.env)
+    yield page()
+    DEPARTURES.close_all()
+
+
+def page() -> AppTest:
+    return AppTest.from_file(str(ROOT / "clients" / "streamlit_app.py"), default_timeout=60).run()
+
+
+def text(app: AppTest) -> str:
+    """All the HTML on the page that is not a style sheet."""
+    assert not app.exception
+    bodies = [block.value for block in app.get("html") if isinstance(block, Element)]
+    return "\n".join(body for body in bodies if "<style>" not in body)
+
+
+def connect(app: AppTest, name: str, broker: str | None = None) -> AppTest:
+    app.text_input(key="name").input(name)
+    if broker is not None:
+        app.text_input(key="broker").input(broker)
+    return next(button for button in app.button if button.label == "Connect").click().run()
+
+
+def chat_of(app: AppTest) -> Chat:
+    chat = app.session_state["chat"]
+    assert isinstance(chat, Chat)
+    return chat
+
+
+def wait_for(app: AppTest, state: ConnectionState) -> AppTest:
+    """Wait for a state of the connection, and draw it."""
+    until(lambda: chat_of(app).client.status.state is state, f"never {state.value}")
+    return app.run()
+
+
+def send(app: AppTest, what: str) -> AppTest:
+    return app.chat_input[0].set_value(what).run()
+
+
+def test_the_first_run_says_where_keys_live_and_how_to_get_a_broker(lonely: AppTest) -> None:
+    assert "live in this program, on the machine that runs it" in text(lonely).replace("\n", " ")
+    assert "No broker is running on this machine." in text(lonely)
+    assert lonely.code[0].value == "make broker"
+    assert lonely.text_input(key="broker").value == ""
+    connect(lonely, "alice")
+    assert "chat" not in lonely.session_state
+    assert lonely.text_input(key="name").value == "alice"
+
+
+def test_a_local_broker_is_filled_in(served: AppTest, broker: BrokerProcess) -> None:
+    assert served.text_input(key="broker").value == broker.address.url
+    assert "No broker" not in text(served)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "sentence"),
+    [
+        ("everyone", NOWHERE, "&#x27;everyone&#x27; is not a username."),
+        ("a b", NOWHERE, "&#x27;a b&#x27; is not a username."),
+        ("<b>", NOWHERE, "&#x27;&lt;b&gt;&#x27; is not a username."),
+        ("", NOWHERE, "&#x27;&#x27; is not a username."),
+        ("alice", "http://127.0.0.1:1", "This is not a broker&#x27;s address: it does not begin with securechat://."),
+    ],
+)
+def test_what_cannot_be_is_said_and_stays_in_its_field(lonely: AppTest, name: str, address: str, sentence: str) -> None:
+    connect(lonely, name, address)
+    assert sentence in text(lonely)
+    assert "chat" not in lonely.session_state
+    assert lonely.text_input(key="name").value == name
+    assert lonely.text_input(key="broker").value == address
+
+
+def test_a_broker_that_does_not_answer_is_tried_again_while_messages_wait(lonely: AppTest) -> None:
+    connect(lonely, "Alice", NOWHERE)
+    assert "&#x27;Alice&#x27; became &#x27;alice&#x27;: names are lower-case" in text(lonely)
+    wait_for(lonely, ConnectionState.OFFLINE)
+    assert "127.0.0.1:9" in text(lonely)
+    assert "nothing answers there" in text(lonely)
+    assert "messages wait here" in text(lonely)
+    assert any(f"--broker {NOWHERE} send alice" in code.value for code in lonely.code)
+
+    chat_of(lonely).open("bob")
+    lonely.run()
+    lonely.chat_input(key="write-1").set_value("for later").run()
+    assert "… queued" in text(lonely)
+    assert "1 message waits here" in text(lonely)
+    send(lonely, "to whom?")
+    chat_of(lonely).open(EVERYONE)
+    lonely.run()
+    assert "who is here is known once the connection stands" in text(lonely)
+    assert lonely.session_state["write-0"] is None  # given back to the composer once, not sent again and again
+
+    lonely.button(key="leave").click().run()
+    assert lonely.text_input(key="name").value == "alice"
+    assert lonely.text_input(key="broker").value == NOWHERE
+    assert "chat" not in lonely.session_state
+
+
+def test_nobody_else_is_here(served: AppTest) -> None:
+    wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+    assert any(code.value.startswith("securechat-cli --as carol send alice ") for code in served.code)
+    assert "Nothing has been said yet." in text(served)
+    assert "Nobody else is here yet." in text(served)
+    send(served, "anybody?")
+    assert "Nobody else is connected, so nothing was sent." in text(served)
+    assert chat_of(served).client.timeline(EVERYONE) == ()
+
+
+def test_a_message_that_is_too_long_says_what_to_do(served: AppTest, broker: BrokerProcess) -> None:
+    with ChatClient("bob", broker.address, events=False):
+        wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+        served.radio(key="suite").set_value(Suite.CHUNKED).run()
+        send(served, "x" * 9000)
+        assert "chunked messages hold at most 8191 bytes." in text(served)
+        assert "Use the hybrid suite." in text(served)
+        served.radio(key="suite").set_value(Suite.HYBRID).run()
+        send(served, "x" * 9000)
+        assert "hold at most" not in text(served)
+
+
+def test_a_refused_name_can_be_changed_and_what_waited_goes_out(served: AppTest, broker: BrokerProcess) -> None:
+    with ChatClient("bob", broker.address) as bob, ChatClient("carol", broker.address, events=False):
+        connect(served, "bob")
+        chat_of(served).client.send("written too early", "carol")
+        wait_for(served, ConnectionState.REFUSED)
+        assert "The name &#x27;bob&#x27; is in use by somebody else." in text(served)
+        assert "Nothing has been said yet." not in text(served)
+        refused = chat_of(served).client
+        assert refused.timeline("carol")[-1].text == "written too early"
+        connect(served, "dave")
+        wait_for(served, ConnectionState.ONLINE)
+        assert chat_of(served).client is not refused
+        assert refused.status.state is ConnectionState.CLOSED
+        line = chat_of(served).client.timeline("carol")[-1]
+        assert line.text == "written too early"
+        assert bob.status.state is ConnectionState.ONLINE
+
+
+def test_a_message_that_found_nobody_can_be_sent_again(served: AppTest, broker: BrokerProcess) -> None:
+    wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+    chat_of(served).open("erin")
+    served.run()
+    assert "erin is not here." in text(served)
+    served.chat_input(key="write-1").set_value("are you there?").run()
+    client = chat_of(served).client
+    until(lambda: client.timeline("erin")[-1].outcomes["erin"].final)
+    served.run()
+    assert "✗ not connected" in text(served)
+    assert not [button for button in served.button if button.key == "again"]
+    with ChatClient("erin", broker.address, events=False) as erin:
+        until(lambda: any(peer.user == "erin" for peer in client.users()))
+        served.run()
+        served.button(key="again").click().run()
+        until(lambda: erin.timeline("alice"))
+        assert [line.text for line in erin.timeline("alice")] == ["are you there?"]
+        served.run()
+        assert not [button for button in served.button if button.key == "again"]
+
+
+def test_many_people_are_found_by_name(served: AppTest, broker: BrokerProcess) -> None:
+    crowd = [ChatClient(f"guest{number:02}", broker.address, events=False) for number in range(45)]
+    try:
+        for one in crowd:
+            one.start()
+        for one in crowd:
+            one.wait_ready(30)
+        wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+        until(lambda: len(chat_of(served).client.users()) == 45)
+        served.run()
+        assert len([button for button in served.button if (button.key or "").startswith("to-guest")]) == 40
+        served.selectbox(key="find").select("guest44").run()
+        assert chat_of(served).current == "guest44"
+        assert served.selectbox(key="find").value is None
+        assert served.chat_input(key="write-1").placeholder == "Message guest44"
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def test_a_page_that_others_can_open_says_so(lonely: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit import config
+
+    assert "listens" not in text(lonely)
+    before = config.get_option("server.address")
+    try:
+        config.set_option("server.address", "0.0.0.0")
+        lonely.run()
+        assert "This page listens on 0.0.0.0." in text(lonely)
+    finally:
+        config.set_option("server.address", before)
+
+
+def test_a_guest_whose_tab_was_away_too_long_can_come_back(served: AppTest) -> None:
+    wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+    DEPARTURES.close(chat_of(served).client)
+    served.run()
+    assert "This guest has left." in text(served)
+    connect(served, "alice")
+    wait_for(served, ConnectionState.ONLINE)
+    assert "This guest has left." not in text(served)
+
+
+def test_who_comes_back_in_time_stays_and_who_does_not_is_closed() -> None:
+    departures = Departures(grace=0.2)
+    back, gone, ended = (ChatClient(name, BrokerAddress.parse(NOWHERE), events=False) for name in ("back", "gone", "ended"))
+    for client in (back, gone, ended):
+        client.start()
+        departures.stay(client)
+    departures.leave(back)
+    departures.stay(back)
+    departures.close(ended)
+    departures.leave(ended)  # its session ends later than itself
+    departures.leave(gone)
+    departures.leave(gone)
+    until(lambda: gone.status.state is ConnectionState.CLOSED)
+    assert not has_ended(back.status)
+    departures.leave(back)
+    departures.make_room("somebody else")
+    departures.make_room("back")
+    assert has_ended(back.status)
+
+
+def test_nothing_is_drawn_anew_while_nothing_changed(served: AppTest, broker: BrokerProcess) -> None:
+    with ChatClient("bob", broker.address, events=False) as bob:
+        wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+        bob.send("one", "alice")
+        until(lambda: chat_of(served).client.timeline("bob"))
+        chat_of(served).open("bob")
+        served.run()
+        drawn = chat_of(served).drawn
+        assert "one" in drawn[1][0]
+        served.run()
+        assert chat_of(served).drawn is drawn
+        bob.send("two", "alice")
+        until(lambda: len(chat_of(served).client.timeline("bob")) == 2)
+        served.run()
+        assert chat_of(served).drawn is not drawn
+
+
+def test_the_page_is_told_to_stay_on_this_machine() -> None:
+    import tomllib
+
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert settings["server"]["address"] == "127.0.0.1"
+    assert settings["server"]["enableXsrfProtection"] is True
+    assert settings["browser"]["gatherUsageStats"] is False
+    assert BrokerAddress.parse(NOWHERE).port == 9

@@ -1,0 +1,141 @@
+"""What a person sees of a conversation."""
+
+from __future__ import annotations
+
+import os
+
+from clients.timeline import CONVERSATIONS_MAX, LINES_MAX, LineKind, Timeline
+from core.bundle import Kind, Suite
+from core.content import Text, Unknown
+from core.events import Message, MessageReceived, MessageRefused, Outcome, PeerKeyChanged, Receipt, RosterChanged, Trust
+from core.messages import Entry
+from core.names import EVERYONE
+from core.order import Place
+
+KID = bytes(32)
+
+
+def received(
+    sender: str, text: str, *, everyone: bool = False, id_: bytes = bytes(16), unknown: bool = False, place: Place | None = None
+) -> MessageReceived:
+    content = Unknown(text) if unknown else Text(text)
+    message = Message(
+        id=id_,
+        sender=sender,
+        kid=KID,
+        to=("me",),
+        everyone=everyone,
+        ts=5000,
+        suite=Suite.HYBRID,
+        trust=Trust.NEW,
+        place=place or Place(),
+        content=content,
+    )
+    return MessageReceived(message)
+
+
+def texts(timeline: Timeline, conversation: str) -> list[str]:
+    return [line.text for line in timeline.lines(conversation)]
+
+
+def entry(user: str) -> Entry:
+    return Entry(user, Kind.GUEST, KID)
+
+
+def test_messages_go_where_they_belong() -> None:
+    timeline = Timeline("me")
+    timeline.apply(received("bob", "to me"), 9.0)
+    timeline.apply(received("bob", "to all", everyone=True), 9.0)
+    assert timeline.conversations() == (EVERYONE, "bob")
+    (line,) = timeline.lines("bob")
+    assert (line.kind, line.sender, line.text, line.mine, line.when) == (LineKind.MESSAGE, "bob", "to me", False, 5.0)
+    assert (line.suite, line.trust) == (Suite.HYBRID, Trust.NEW)
+    assert texts(timeline, EVERYONE) == ["to all"]
+    assert timeline.lines("carol") == ()
+
+
+def test_an_unknown_type_is_shown_as_such() -> None:
+    timeline = Timeline("me")
+    timeline.apply(received("bob", "poll", unknown=True), 9.0)
+    assert texts(timeline, "bob") == ["[a message of the unknown type 'poll']"]
+
+
+def test_what_is_missing_late_or_double_is_said_before_the_message() -> None:
+    timeline = Timeline("me")
+    timeline.apply(received("bob", "four", place=Place(missing=2)), 9.0)
+    timeline.apply(received("bob", "two", place=Place(late=True), id_=bytes([1]) * 16), 9.0)
+    timeline.apply(received("bob", "two!", place=Place(fork=True), id_=bytes([2]) * 16), 9.0)
+    said = texts(timeline, "bob")
+    assert (said[1], said[3], said[5]) == ("four", "two", "two!")
+    assert "2 messages from bob are missing" in said[0]
+    assert "late" in said[2]
+    assert "one number for two messages" in said[4]
+
+
+def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
+    timeline = Timeline("me")
+    id_ = os.urandom(16)
+    timeline.sent(id_, "hi", ("bob", "carol"), everyone=False, suite=Suite.CHUNKED, when=1.0)
+    timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
+    timeline.apply(Receipt(id_, "nobody", Outcome.ABSENT), 2.0)
+    timeline.apply(Receipt(os.urandom(16), "bob", Outcome.GONE), 2.0)
+    (bobs,), (carols,) = timeline.lines("bob"), timeline.lines("carol")
+    assert (dict(bobs.outcomes), dict(carols.outcomes)) == ({"bob": Outcome.DELIVERED}, {"carol": Outcome.QUEUED})
+    assert (bobs.mine, bobs.sender, bobs.text, bobs.suite) == (True, "me", "hi", Suite.CHUNKED)
+
+
+def test_one_line_for_a_message_to_everyone() -> None:
+    timeline = Timeline("me")
+    id_ = os.urandom(16)
+    timeline.sent(id_, "hi all", ("bob", "carol"), everyone=True, suite=Suite.HYBRID, when=1.0)
+    timeline.apply(Receipt(id_, "carol", Outcome.TAKEN), 2.0)
+    (line,) = timeline.lines(EVERYONE)
+    assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.TAKEN}
+    assert timeline.conversations() == (EVERYONE,)
+
+
+def test_comings_goings_and_what_must_not_be_missed() -> None:
+    timeline = Timeline("me")
+    timeline.apply(RosterChanged((entry("bob"),), (), initial=True), 1.0)
+    assert texts(timeline, EVERYONE) == []
+    timeline.apply(received("bob", "hi"), 2.0)
+    timeline.apply(RosterChanged((entry("carol"),), (entry("bob"),), initial=False), 3.0)
+    assert texts(timeline, EVERYONE) == ["carol joined", "bob left"]
+    assert texts(timeline, "bob") == ["hi", "bob left"]
+    assert "carol" not in timeline.conversations()
+    timeline.apply(MessageRefused("bob", bytes(16), "signature"), 4.0)
+    timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=True), 5.0)
+    assert timeline.lines("bob")[-2].kind is LineKind.REFUSED
+    assert "signature" in timeline.lines("bob")[-2].text
+    said = "bob now uses another key: abab abab abab abab"
+    assert timeline.lines("bob")[-1].text == said
+    timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=False), 6.0)
+    held = "; nothing is sent to it or taken from it until you accept it"
+    assert timeline.lines("bob")[-1].text == said + held
+
+
+def test_keys_are_unique_and_stay() -> None:
+    timeline = Timeline("me")
+    for _ in range(3):
+        timeline.apply(MessageRefused("bob", bytes(16), "replay"), 1.0)
+        timeline.say("connected again", 1.0)
+    id_ = os.urandom(16)
+    timeline.sent(id_, "x", ("bob",), everyone=False, suite=Suite.HYBRID, when=1.0)
+    before = [line.key for name in timeline.conversations() for line in timeline.lines(name)]
+    timeline.apply(Receipt(id_, "bob", Outcome.TAKEN), 2.0)
+    assert [line.key for name in timeline.conversations() for line in timeline.lines(name)] == before
+    for name in timeline.conversations():
+        keys = [line.key for line in timeline.lines(name)]
+        assert len(set(keys)) == len(keys)
+
+
+def test_memory_is_bounded() -> None:
+    timeline = Timeline("me")
+    for number in range(LINES_MAX + 10):
+        timeline.apply(received("bob", str(number), id_=number.to_bytes(16, "big")), 1.0)
+    assert texts(timeline, "bob") == [str(number) for number in range(10, LINES_MAX + 10)]
+    for number in range(CONVERSATIONS_MAX + 10):
+        timeline.apply(received(f"user-{number}", "hi"), 1.0)
+    assert len(timeline.conversations()) == CONVERSATIONS_MAX
+    timeline.apply(received("bob", "still here"), 1.0)
+    assert texts(timeline, "bob")[-1] == "still here"
