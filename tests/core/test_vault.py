@@ -97,7 +97,8 @@ def test_no_byte_can_be_altered_with_a_passphrase(locked: bytes) -> None:
         skipped |= set(range(start, start + len(parts(locked)[0][name]))) - dear
     for at in sorted(set(range(len(locked))) - skipped):
         altered = locked[:at] + bytes([locked[at] ^ 1]) + locked[at + 1 :]
-        with pytest.raises(WrongPassphrase if at in dear else KeystoreDamaged):
+        # What is altered in the salt or the iv may no longer be base64url, and then is seen as damage.
+        with pytest.raises((WrongPassphrase, KeystoreDamaged) if at in dear else KeystoreDamaged):
             unlock(altered, PASSPHRASE)
 
 
