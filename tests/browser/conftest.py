@@ -6,9 +6,11 @@ import os
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,14 @@ from tests.broker_process import BrokerProcess, Running, environment
 
 LIMIT = 60.0  # seconds: far more than anything here takes, on a machine that is busy with other things, too
 HOW_TO_GET_ONE = "there is no Chromium here; get one with 'apt-get install chromium' or 'playwright install chromium'"
+
+ARGUMENTS = [
+    "--no-sandbox",  # it opens one page, of this very program, and a sandbox needs rights that containers lack
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers give it little
+    "--disable-background-networking",
+    "--no-first-run",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,11 +85,10 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = _chromium_path(playwright)
         if not Path(path).exists():
-            if os.environ.get("SECURECHAT_REQUIRE_BROWSER"):
+            if os.environ.get("SECURECHAT_REQUIRE_BROWSER") == "1":
                 pytest.fail(HOW_TO_GET_ONE)
             pytest.skip(HOW_TO_GET_ONE)
-        # It opens one page, of this very program, and sandboxes need rights that containers lack.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         expect.set_options(timeout=LIMIT * 1000)
         yield browser
         browser.close()
@@ -141,6 +150,39 @@ def tabs(chromium: Browser, page_url: str, broker: BrokerProcess) -> Iterator[Ta
     finally:
         opened.close()
     assert opened.strangers == [], "the page asked other hosts for something"
+
+
+class Bait(ThreadingHTTPServer):
+    """A web server of this machine that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Asked)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.asked: list[str] = []
+
+
+class _Asked(BaseHTTPRequestHandler):
+    server: Bait
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_response(204)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def bait() -> Iterator[Bait]:
+    """Something that a page would fetch if it took what others write for more than text."""
+    with Bait() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 def connect(page: Page, name: str) -> None:

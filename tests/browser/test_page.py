@@ -12,6 +12,7 @@ from core.events import MessageReceived, RosterChanged
 from tests.broker_process import BrokerProcess, cli, listening
 from tests.browser.conftest import (
     LIMIT,
+    Bait,
     GuestFactory,
     Tabs,
     choose,
@@ -108,13 +109,13 @@ def test_each_conversation_keeps_its_draft(tabs: Tabs, guest: GuestFactory) -> N
     assert not received.message.everyone
 
 
-def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory) -> None:
+def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory, bait: Bait) -> None:
     page = tabs.join("niaj")
     olivia = guest("olivia")
     expect(page.get_by_role("button", name="olivia")).to_be_visible()
     texts = {
-        "<b>bold</b> <img src=x onerror=alert(1)> &lt;i&gt;": None,
-        "![x](https://example.com/x.png) [here](https://example.com/) **strong** `code`": None,
+        f"<b>bold</b> <img src='{bait.url}/html.png' onerror=alert(1)> &lt;i&gt;": None,
+        f"![x]({bait.url}/markdown.png) [here]({bait.url}/link) **strong** `code`": None,
         "</div></div><style>body{display:none}</style><script>document.title='x'</script>": None,
         "one\n    two  three\n\n\tfour": None,
         "\x1b[31mred\x1b[0m \x07 \u202eright to left": "␛[31mred␛[0m ␇ \ufffdright to left",
@@ -130,6 +131,8 @@ def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: Gues
         assert node.locator("*").count() == 0
     assert "white-space: pre-wrap" in shown.first.evaluate("node => `white-space: ${getComputedStyle(node).whiteSpace}`")
     assert page.locator(".st-key-log a, .st-key-log img, .st-key-log script").count() == 0
+    page.evaluate("url => fetch(url)", f"{bait.url}/on-purpose")  # what it looks like when something is asked for
+    assert bait.asked == ["/on-purpose"]
 
 
 def test_long_texts_are_folded_and_long_logs_shown_from_their_end(tabs: Tabs, guest: GuestFactory) -> None:
