@@ -78,7 +78,7 @@ def decode_event(raw: bytes) -> LogEvent:
     """Read an event; raises LogDamaged."""
     try:
         return _DECODER.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise LogDamaged from error
 
 

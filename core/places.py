@@ -66,7 +66,7 @@ def decode_connection_file(raw: bytes) -> ConnectionFile:
     """Read a connection file; raises BadAddress."""
     try:
         content = msgspec.json.decode(raw, type=ConnectionFile)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise BadAddress(why="the connection file does not parse") from error
     if content.v != 1 or not 1 <= content.pid < 2**31:
         raise BadAddress(why="the connection file is of another version")

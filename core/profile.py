@@ -144,8 +144,8 @@ class Profile:
                 sid=stored.sid,
                 data_key=stored.data_key,
             )
-        except (msgspec.MsgspecError, KeyRefused, BadName) as error:
-            raise KeystoreDamaged from error
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyRefused, BadName):
+            raise KeystoreDamaged from None  # a cause could quote a key
 
 
 class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
