@@ -54,15 +54,15 @@ def init(
             address = choose_broker(settings.broker, os.environ)
     profile = OpenProfile.create(home, user, passphrase, signing)
     with contextlib.closing(profile):
-        if address is not None:
-            _claim(profile, address, home)
+        claimed = address is not None and _claim(profile, address, home)
         kid = profile.keys.kid
     terminal.data(
         f"{strong(user)}  {fingerprint(kid)}",
         {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
     )
-    if address is None:
-        terminal.say("No broker is running here: the name is claimed when this profile first connects to one.")
+    if not claimed:
+        which = f"The broker at {address.where} cannot be reached" if address else "No broker is running here"
+        terminal.say(f"{which}: the name is claimed when this profile first connects to one.")
     if not passphrase:
         terminal.say("Its keys are not encrypted: whoever can read your files can read them.")
 
@@ -171,26 +171,29 @@ def _invited(invite: str | None, invite_file: Path | None) -> BrokerAddress | No
     return address
 
 
-def _claim(profile: Any, address: BrokerAddress, home: Path) -> None:
+def _claim(profile: Any, address: BrokerAddress, home: Path) -> bool:
+    """Claim the profile's name; returns whether the broker could be reached. A profile that is of no use is taken back."""
     from clients.chat import ChatClient
     from clients.keystore import Keystore
 
     client = ChatClient(profile, address, mode=Mode.SEND, events=False)
     client.start()
+    problem: errors.SecureChatError | None = None
     try:
         client.wait_ready(DEFAULT_TIMEOUT)
-    except errors.LoginRefused:
-        # A profile whose name belongs to somebody else would be of no use.
-        profile.close()
-        Keystore(home, profile.user).remove()
-        raise
-    except errors.BrokerUnreachable:
-        if address.invite is not None:
-            profile.close()
-            Keystore(home, profile.user).remove()
-            raise
+    except (errors.LoginRefused, errors.BrokerUnreachable) as error:
+        problem = error
     finally:
         client.close()
+    if problem is None:
+        return True
+    later = isinstance(problem, errors.BrokerUnreachable) and not isinstance(problem, errors.BrokerKeyMismatch)
+    if later and address.invite is None:
+        return False
+    # Its name belongs to somebody else, or its invite could not be used and is not kept.
+    profile.close()
+    Keystore(home, profile.user).remove()
+    raise problem
 
 
 def _import_key(path: Path) -> SigningKey:
