@@ -97,7 +97,8 @@ def test_no_byte_can_be_altered_with_a_passphrase(locked: bytes) -> None:
         skipped |= set(range(start, start + len(parts(locked)[0][name]))) - dear
     for at in sorted(set(range(len(locked))) - skipped):
         altered = locked[:at] + bytes([locked[at] ^ 1]) + locked[at + 1 :]
-        with pytest.raises(WrongPassphrase if at in dear else KeystoreDamaged):
+        # A salt's altered character may be none of base64url's: which it is, is random.
+        with pytest.raises((WrongPassphrase, KeystoreDamaged) if at in dear else KeystoreDamaged):
             unlock(altered, PASSPHRASE)
 
 
