@@ -11,8 +11,9 @@ import pytest
 
 from clients.store import Store
 from core import frames
-from core.bundle import Kind, SignedBundle
+from core.bundle import Kind, SignedBundle, read_bundle
 from core.encoding import b64url
+from core.errors import BadBundle
 from core.events import Outcome, PeerKeyChanged, Trust
 from core.frames import Frames
 from core.limits import BUNDLE_LIFE, CLOCK_SKEW_MS
@@ -225,6 +226,12 @@ def test_a_bundle_is_bobs(lie: str) -> None:
     id_ = town.say(alice, "secret", "bob")
     assert (alice.last(id_), mail) == ({"bob": Outcome.UNTRUSTED}, [])
     assert alice.session.peers._memory.pin("bob") is None  # and nothing is remembered of it
+
+
+def test_a_bundle_of_a_name_that_nobody_can_have() -> None:
+    for name in ("everyone", "Bob", "b/../b", ""):
+        with pytest.raises(BadBundle):
+            read_bundle(bundle(name, BOB), name)
 
 
 def test_a_bundle_that_nobody_asked_for() -> None:
