@@ -74,6 +74,7 @@ HARMLESS: Final[dict[str, str]] = {
         "no body in canonical form with members in range is that long, and the frame's reader has looked already; it saves the "
         "reading of what is too long"
     ),
+    "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",
 }
 """Mutants that no test can notice, each with the reason."""
 
