@@ -158,6 +158,14 @@ class Finished:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+def admin(data: Path, env: dict[str, str], *args: str) -> Finished:
+    """Run a command of ``securechat-broker`` on a broker's data folder to its end."""
+    command = broker_command("--data", str(data), *args)
+    done = subprocess.run(command, env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 def cli(env: dict[str, str], *args: str | bytes, stdin: bytes | None = None, **options: Any) -> Finished:
     """Run a command to its end; without ``stdin`` it gets an empty one. No command may ever show a traceback."""
     done = subprocess.run(
@@ -167,9 +175,9 @@ def cli(env: dict[str, str], *args: str | bytes, stdin: bytes | None = None, **o
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def listening(env: dict[str, str], name: str, *args: str) -> Running:
-    """``listen`` as ``name``, present from now on."""
-    running = Running(cli_command("--as", name, "listen", *args), env)
+def listening(env: dict[str, str], name: str | None, *args: str) -> Running:
+    """``listen`` as the guest ``name``, or else as the profile in ``env`` or ``args``; present from now on."""
+    running = Running(cli_command(*(("--as", name) if name else ()), "listen", *args), env)
     try:
         running.err.has("connected; here:")
     except BaseException:

@@ -17,7 +17,8 @@ from typing import Final, Self, TypeVar
 import zmq
 from zmq.utils import z85
 
-from broker.curve import CurveKeys, new_curve_keys
+from broker.curve import CurveKeys
+from broker.files import load_or_make_keys
 from broker.ledger import Ledger
 from broker.server import Server
 from broker.storage import SqliteStorage
@@ -89,9 +90,9 @@ class LocalBroker:
         open_to_all: bool = False,
     ) -> None:
         self.clock = Clock()
-        self.keys = keys or new_curve_keys()
         with contextlib.ExitStack() as stack:
             self.folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self.keys = keys or load_or_make_keys(self.folder)
             self.storage = stack.enter_context(contextlib.closing(SqliteStorage(self.folder)))
             self.server = Server(
                 host,
