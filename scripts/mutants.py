@@ -74,6 +74,9 @@ HARMLESS: Final[dict[str, str]] = {
         "no body in canonical form with members in range is that long, and the frame's reader has looked already; it saves the "
         "reading of what is too long"
     ),
+    "core.peers.meet: not pin.profile (of 2)": "it saves writing down again what is written already",
+    "core.peers.bundle: pin (of 3)": "a bundle is kept once its key is pinned, and no pin is ever taken away",
+    "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",
 }
 """Mutants that no test can notice, each with the reason."""
 

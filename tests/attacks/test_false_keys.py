@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,19 @@ def test_the_key_changed_while_the_message_waited() -> None:
     mail = sealed_to_nobody(alice)
     town.connect(alice)
     assert (alice.last(id_), mail) == ({"bob": Outcome.GONE}, [])
+
+
+def test_the_key_that_was_learnt_is_the_one_that_was_accepted() -> None:
+    """A person accepts another key, in another process, while the bundle of the one before is at hand."""
+    memory = SessionMemory()
+    town = Town()
+    alice = town.join_profile("alice", memory)
+    alice.session.peers.learn("bob", bundle("bob", BOB), town.now.ms)
+    pin = memory.pin("bob")
+    assert pin is not None
+    assert alice.session.peers.bundle("bob", town.now.ms) is not None
+    memory.set_pin(trust(replace(pin, offered=MALLORY.signing.public.kid), town.now.ms))
+    assert alice.session.peers.bundle("bob", town.now.ms) is None
 
 
 # Bundles

@@ -169,6 +169,23 @@ def test_two_profiles_are_alice_in_a_race() -> None:
     assert [event.kid for event in town.log if isinstance(event, Claimed)] == [b64url(ALICE.signing.public.kid)]
 
 
+def test_one_profile_is_two_in_a_race() -> None:
+    """Two connections of one profile, and a proof that comes twice, before its claim is on disk: one claim each, no rival."""
+    town = Town()
+    town.log_waits = True
+    first, second = town.profile("alice"), town.profile("alice")
+    said: list[Frames] = []
+    first.to_broker = lambda raw: said.append(raw) or [raw, raw] if raw[0][:1] == b"P" else [raw]  # type: ignore[func-returns-value]
+    for client in (first, second):
+        town.begin(client)
+        town.settle()
+    assert len(said) == 1
+    assert len(town.unsafe) == 2
+    town.commit()
+    town.settle()
+    assert [client.session.state for client in (first, second)] == [State.READY, State.READY]
+
+
 def test_another_process_claims_the_name_first() -> None:
     """The log is what counts: a claim that stands before ours in it wins, whoever asked first."""
     town = Town()

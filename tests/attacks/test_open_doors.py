@@ -7,7 +7,7 @@ import os
 import pytest
 
 from broker.access import Access
-from broker.ledger import Bundled, Invited, Released, Revoked
+from broker.ledger import Bundled, Claimed, Invited, Released, Revoked
 from core import frames
 from core.bundle import Kind
 from core.encoding import b64url
@@ -75,6 +75,26 @@ def test_an_owner_of_old_uses_up_the_numbers_of_a_name() -> None:
     town.lose(alice)
     town.join_profile("alice", keys=MALLORY)
     assert town.ledger.newest_bundle("alice") == 1
+
+
+def test_an_owner_of_old_speaks_for_the_new_one() -> None:
+    """Released and claimed by another key in the log while the old owner is still connected."""
+    town = Town()
+    alice = town.join_profile("alice")
+    town.commit(Released("alice", 2), Claimed("alice", b64url(MALLORY.signing.public.kid), b64url(bytes(32)), None, 3))
+    before = len(town.log)
+    town.take(alice.rid, alice.client_key, frames.control(Renew(bundle("alice", ALICE, kind=Kind.PROFILE, seq=9))))
+    assert len(town.log) == before
+
+
+def test_the_same_bundle_is_a_new_one() -> None:
+    """What fills the broker's disk is a newer bundle, and not each login."""
+    town = Town()
+    alice = town.join_profile("alice")
+    for _ in range(3):
+        town.lose(alice)
+        town.connect(alice)
+    assert [type(event) for event in town.log] == [Claimed, Bundled]
 
 
 # The door
