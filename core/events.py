@@ -22,7 +22,10 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"  # the recipient's client proved that it opened it
     ABSENT = "absent"  # not connected
     GONE = "gone"  # left before taking it
-    FULL = "full"  # reads too slowly; refused
+    FULL = "full"  # reads too slowly, or their mailbox has no room; refused
+    RATE = "rate"  # more was sent than the broker lets this user send; refused
+    UNSTORED = "unstored"  # the broker's disk did not take it
+    EXPIRED = "expired"  # stored, but not fetched in the time that the broker keeps mail
     REFUSED = "refused"  # arrived, but could not be opened there
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
     CHANGED = "changed"  # their key is another one than the pinned

@@ -27,6 +27,9 @@ _OUTCOMES = {
     Status.FULL: Outcome.FULL,
     Status.GONE: Outcome.GONE,
     Status.REFUSED: Outcome.REFUSED,
+    Status.EXPIRED: Outcome.EXPIRED,
+    Status.RATE: Outcome.RATE,
+    Status.UNSTORED: Outcome.UNSTORED,
 }
 
 

@@ -52,11 +52,13 @@ from core.memory import Memory, SessionMemory, Taken
 from core.messages import (
     Bundles,
     Bye,
+    CaughtUp,
     Challenge,
     Deliver,
     Error,
     FromBroker,
     Hello,
+    Kept,
     Mode,
     Ping,
     Pong,
@@ -103,6 +105,8 @@ TRANSITIONS: Final[dict[State, dict[type[FromBroker | Connect | Lost], State]]] 
         Bundles: State.READY,
         Deliver: State.READY,
         Results: State.READY,
+        CaughtUp: State.READY,
+        Kept: State.READY,
         Ping: State.READY,
         Pong: State.READY,
         Error: State.OFFLINE,
@@ -264,7 +268,7 @@ class Session:
                 return self._refused(reason)
             case Bye():
                 return [Disconnected("the broker has closed the connection")]
-            case Pong():
+            case Pong() | CaughtUp() | Kept():
                 pass
         return []
 
