@@ -9,7 +9,7 @@ import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
 from clients.terminal import NETWORK, OK, Terminal, exit_code_of, faint, strong
-from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
+from clients.view import clock, iso, key_changed_json, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
 from core.bundle import Suite
 from core.encoding import b64url
@@ -144,6 +144,8 @@ def _tell(terminal: Terminal, me: str, event: Event) -> None:
             terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
             if not accepted:
                 terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
+                if terminal.as_json:
+                    terminal.data("", key_changed_json(event))
         case Disconnected(why):
             terminal.say(f"connection lost: {why}; trying again")
         case RosterChanged(joined, _, initial) if initial:

@@ -9,7 +9,8 @@ from typing import Final
 
 from core.content import Content, Text
 from core.encoding import b64url
-from core.events import Message, Outcome
+from core.events import Message, Outcome, PeerKeyChanged
+from core.names import fingerprint
 
 _TICKS: Final = {
     Outcome.QUEUED: "… queued",
@@ -141,6 +142,17 @@ def message_json(message: Message) -> dict[str, object]:
         "missing": message.place.missing,
         "late": message.place.late,
         "fork": message.place.fork,
+    }
+
+
+def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:
+    """A changed key in the documented, versioned form of ``--json``: the fingerprints of the known key and of the new one."""
+    return {
+        "v": 1,
+        "type": "key-changed",
+        "user": change.user,
+        "known": fingerprint(change.old_kid),
+        "fingerprint": fingerprint(change.new_kid),
     }
 
 

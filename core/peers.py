@@ -85,18 +85,28 @@ class Peers:
         if pin is None:
             self._memory.set_pin(Pin(user, kid, profile, now_ms))
             return True, []
+        if not self.may_receive(user, kid):
+            return False, self.turn_away(user, kid, now_ms)
         if pin.kid == kid:
             if profile and not pin.profile:
                 self._memory.set_pin(replace(pin, profile=True))
-            return not pin.blocked, []
-        if pin.profile or pin.verified is not None or pin.blocked:
-            if pin.offered == kid:
-                return False, []
-            self._memory.set_pin(replace(pin, offered=kid, offered_at=now_ms))
-            return False, [PeerKeyChanged(user, pin.kid, kid, accepted=False)]
+            return True, []
         self._changed.add(user)
         self._memory.set_pin(Pin(user, kid, profile, now_ms))
         return True, [PeerKeyChanged(user, pin.kid, kid, accepted=True)]
+
+    def turn_away(self, user: str, kid: bytes, now_ms: int) -> list[Event]:
+        """Note a key that the pin of ``user`` does not admit beside it, and tell of it once. A block stays as it is."""
+        pin = self._memory.pin(user)
+        if pin is None or pin.blocked or kid in (pin.kid, pin.offered):
+            return []
+        self._memory.set_pin(replace(pin, offered=kid, offered_at=now_ms))
+        return [PeerKeyChanged(user, pin.kid, kid, accepted=False)]
+
+    def blocks(self, user: str) -> bool:
+        """Whether a person has blocked this name."""
+        pin = self._memory.pin(user)
+        return pin is not None and pin.blocked
 
     def may_receive(self, user: str, kid: bytes) -> bool:
         """Whether a message signed with ``kid`` under this name may be opened, without changing anything."""

@@ -20,6 +20,7 @@ from core.errors import (
     LocalProtocolError,
     LoginRefused,
     NameTaken,
+    NotPinned,
     RemoteProtocolError,
     Replayed,
     VersionRefused,
@@ -311,7 +312,10 @@ class Session:
         except InvalidEnvelope as error:
             # Acknowledged without a proof: it would fail the same way each time it came.
             self._acks.append((message.copy_id, frames.NO_PROOF))
-            return [MessageRefused(message.sender, message.mid, error.stage)]
+            if self.peers.blocks(message.sender):
+                return []  # a block that says so each time would be none
+            news = self.peers.turn_away(message.sender, error.kid, now.ms) if isinstance(error, NotPinned) else []
+            return [*news, MessageRefused(message.sender, message.mid, error.stage)]
         kid = opened.sender_key.kid
         trust = self.peers.trust_of(opened.sender, kid)
         _, news = self.peers.meet(opened.sender, kid, opened.kind, now.ms)
