@@ -144,12 +144,12 @@ class Sending:
             return []
         outcome = _OUTCOMES[result.status]
         if outcome is Outcome.DELIVERED and not _is_one_of(result.proof or b"", item.proofs[user]):
-            outcome = Outcome.TAKEN  # the broker's word alone
+            outcome = Outcome.UNPROVEN  # the broker's word alone
         if outcome in (Outcome.GONE, Outcome.ABSENT, Outcome.REFUSED):
             self._peers.forget_bundles([user])
         if outcome.safe:
             self._told(item, user)
-        elif outcome.final:
+        elif outcome.final and outcome is not Outcome.UNPROVEN:  # if that was a lie, a gap is what tells the recipient
             self._give_up(item, user)
         if outcome.final:
             item.waiting.discard(user)
