@@ -314,8 +314,8 @@ class Router:
 
     def sweep(self, now: Instant) -> None:
         """End what has been silent, or at its login, for too long. Call it about once a second."""
-        for connection in self.door.overdue(now):
-            self._refuse(connection.rid, connection, Reason.LOGIN_FAILED)
+        for connection, reason in self.door.overdue(now):
+            self._refuse(connection.rid, connection, reason)
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)

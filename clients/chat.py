@@ -138,11 +138,23 @@ class ChatClient:
         """Make the keys and connect, in the background; returns at once."""
         self._transport.start()
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the broker may have let this client in, and its profile may hold its name, without it having heard so."""
+        return self._session is not None and self._session.in_doubt
+
     def wait_ready(self, timeout: float) -> None:
-        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out."""
-        settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
+        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out.
+
+        A connection that was lost before the broker answered a login is no end yet: another one will tell.
+        """
+
+        def settled() -> bool:
+            state = self._status.state
+            return state is not ConnectionState.CONNECTING and not (state is ConnectionState.OFFLINE and self.in_doubt)
+
         with self._changed:
-            if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
+            if not self._changed.wait_for(settled, timeout):
                 raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
             status = self._status
         if status.state is not ConnectionState.ONLINE:

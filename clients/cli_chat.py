@@ -91,6 +91,9 @@ def send(
             for name in names:
                 error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
                 terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
+        elif outcome is Outcome.UNPROVEN:
+            why = "the broker says it was taken, but gave no proof that holds"
+            terminal.warn(f"{click.style('unproven', fg='red')} for {listing(names)}: {why}")
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
         else:

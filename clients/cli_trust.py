@@ -61,7 +61,7 @@ def init(
         {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
     )
     if not claimed:
-        which = f"The broker at {address.where} cannot be reached" if address else "No broker is running here"
+        which = f"The broker at {address.where} does not answer" if address else "No broker is running here"
         terminal.say(f"{which}: the name is claimed when this profile first connects to one.")
     if not passphrase:
         terminal.say("Its keys are not encrypted: whoever can read your files can read them.")
@@ -188,8 +188,8 @@ def _claim(profile: Any, address: BrokerAddress, home: Path) -> bool:
     if problem is None:
         return True
     later = isinstance(problem, errors.BrokerUnreachable) and not isinstance(problem, errors.BrokerKeyMismatch)
-    if later and address.invite is None:
-        return False
+    if later and (address.invite is None or client.in_doubt):
+        return False  # in doubt it may hold its name already, and whoever deleted its key would lose that
     # Its name belongs to somebody else, or its invite could not be used and is not kept.
     profile.close()
     Keystore(home, profile.user).remove()

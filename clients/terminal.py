@@ -44,6 +44,7 @@ _FAILED: Final = {
     Outcome.REFUSED: UNTRUSTED,
     Outcome.CHANGED: UNTRUSTED,
     Outcome.BLOCKED: UNTRUSTED,
+    Outcome.UNPROVEN: OTHER,
     Outcome.FULL: LIMIT,
     Outcome.RATE: LIMIT,
     Outcome.UNSTORED: LIMIT,

@@ -16,7 +16,6 @@ _TICKS: Final = {
     Outcome.QUEUED: "… queued",
     Outcome.SENT: "… sent",
     Outcome.STORED: "✓ stored",
-    Outcome.TAKEN: "✓ taken",
     Outcome.DELIVERED: "✓✓ delivered",
     Outcome.ABSENT: "✗ not connected",
     Outcome.GONE: "✗ left before taking it",
@@ -26,6 +25,7 @@ _TICKS: Final = {
     Outcome.EXPIRED: "✗ not fetched in time",
     Outcome.UNTRUSTED: "✗ key not believed",
     Outcome.REFUSED: "✗ could not be opened there",
+    Outcome.UNPROVEN: "✗ delivered, says the broker without proof",
     Outcome.CHANGED: "✗ key changed",
     Outcome.BLOCKED: "✗ blocked by you",
 }
@@ -38,13 +38,13 @@ _WORST: Final = (
     Outcome.EXPIRED,
     Outcome.UNSTORED,
     Outcome.RATE,
+    Outcome.UNPROVEN,
     Outcome.FULL,
     Outcome.GONE,
     Outcome.ABSENT,
     Outcome.QUEUED,
     Outcome.SENT,
     Outcome.STORED,
-    Outcome.TAKEN,
     Outcome.DELIVERED,
 )
 

@@ -18,7 +18,6 @@ class Outcome(StrEnum):
     QUEUED = "queued"  # not yet sent
     SENT = "sent"  # given to the broker, no answer yet
     STORED = "stored"  # committed to the broker's disk
-    TAKEN = "taken"  # the broker says that the recipient has it, without a proof that holds
     DELIVERED = "delivered"  # the recipient's client proved that it opened it
     ABSENT = "absent"  # not connected
     GONE = "gone"  # left before taking it
@@ -27,6 +26,7 @@ class Outcome(StrEnum):
     UNSTORED = "unstored"  # the broker's disk did not take it
     EXPIRED = "expired"  # stored, but not fetched in the time that the broker keeps mail
     REFUSED = "refused"  # arrived, but could not be opened there
+    UNPROVEN = "unproven"  # the broker says that the recipient has it, and gave no proof that holds
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
     CHANGED = "changed"  # their key is another one than the pinned
     BLOCKED = "blocked"  # this profile has blocked them
@@ -38,13 +38,13 @@ class Outcome(StrEnum):
 
     @property
     def safe(self) -> bool:
-        """Whether the copy is on the broker's disk or with the recipient."""
-        return self in (Outcome.STORED, Outcome.TAKEN, Outcome.DELIVERED)
+        """Whether the copy is on the broker's disk, by its word, or with the recipient, by proof."""
+        return self in (Outcome.STORED, Outcome.DELIVERED)
 
     @property
     def failed(self) -> bool:
-        """Whether the recipient will not get this copy."""
-        return self.final and not self.safe
+        """Whether the recipient will not get this copy. If "delivered, but unproven" was a lie, a gap must tell them."""
+        return self.final and not self.safe and self is not Outcome.UNPROVEN
 
 
 def overtakes(news: Outcome, known: Outcome) -> bool:

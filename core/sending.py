@@ -166,7 +166,7 @@ class Sending:
     def _judge(self, mid: bytes, user: str, status: Status, proof: bytes | None) -> Outcome:
         copy = self._outbox.copy(mid, user)
         if status is Status.DELIVERED and not (copy and _is_one_of(proof or b"", copy.proofs)):
-            return Outcome.TAKEN  # the broker's word alone
+            return Outcome.UNPROVEN  # the broker's word alone
         return _OUTCOMES[status]
 
     def _settle(self, item: _Envelope, user: str, outcome: Outcome, now: Instant) -> list[Event]:

@@ -145,6 +145,7 @@ class Session:
         self._client_key = b""
         self._nonce = b""
         self._asks_users = False
+        self.in_doubt = False  # a login was proven, and what the broker made of it is not known
         self._heard = self._spoke = 0.0
         keys = {b64url(opening.public.kid): opening for opening in me.openings}
         self._recipient = Recipient(me.user, me.kid, keys, broker_key, self.peers.may_receive, self._memory.taken)
@@ -268,6 +269,7 @@ class Session:
         if not self._advance(Bye if busy else type(message)):
             raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
         self._heard = now.mono
+        self.in_doubt = self.in_doubt and (busy or isinstance(message, Challenge | Bye))
         match message:
             case Challenge(nonce):
                 self._prove(nonce)
@@ -301,6 +303,7 @@ class Session:
     def _prove(self, broker_nonce: bytes) -> None:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
+        self.in_doubt = True
 
     def _welcomed(self, version: int, waiting: int, now: Instant) -> list[Event]:
         if version != PROTOCOL_VERSION:

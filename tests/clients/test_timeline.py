@@ -88,9 +88,9 @@ def test_one_line_for_a_message_to_everyone() -> None:
     timeline = Timeline("me")
     id_ = os.urandom(16)
     timeline.sent(id_, "hi all", ("bob", "carol"), everyone=True, suite=Suite.HYBRID, when=1.0)
-    timeline.apply(Receipt(id_, "carol", Outcome.TAKEN), 2.0)
+    timeline.apply(Receipt(id_, "carol", Outcome.DELIVERED), 2.0)
     (line,) = timeline.lines(EVERYONE)
-    assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.TAKEN}
+    assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.DELIVERED}
     assert timeline.conversations() == (EVERYONE,)
 
 
@@ -122,7 +122,7 @@ def test_keys_are_unique_and_stay() -> None:
     id_ = os.urandom(16)
     timeline.sent(id_, "x", ("bob",), everyone=False, suite=Suite.HYBRID, when=1.0)
     before = [line.key for name in timeline.conversations() for line in timeline.lines(name)]
-    timeline.apply(Receipt(id_, "bob", Outcome.TAKEN), 2.0)
+    timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
     assert [line.key for name in timeline.conversations() for line in timeline.lines(name)] == before
     for name in timeline.conversations():
         keys = [line.key for line in timeline.lines(name)]
