@@ -20,6 +20,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from clients.others import Arrival, Others
 from clients.timeline import Line, Timeline
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
@@ -35,8 +36,9 @@ from core.errors import (
     TimeRanOut,
 )
 from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
-from core.identity import guest_identity
+from core.identity import Identity, guest_identity
 from core.limits import MID_BYTES
+from core.memory import Memory, SessionMemory
 from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.rsa import OpeningKey, SigningKey
@@ -93,10 +95,10 @@ class ChatClient:
         mode: Mode = Mode.FULL,
         events: bool = True,
     ) -> None:
-        self._profile = None if isinstance(user, str) else user
+        self.profile: Final = None if isinstance(user, str) else user
         self.user: Final = check_name(user) if isinstance(user, str) else user.user
-        if self._profile:
-            self._profile.check_broker(broker)
+        if self.profile:
+            self.profile.check_broker(broker)
         self._invite = broker.invite
         self.broker: Final = broker
         self._mode = mode
@@ -107,7 +109,9 @@ class ChatClient:
         self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
         self._rosters = 0
         self._feed: queue.SimpleQueue[Event | None] | None = queue.SimpleQueue() if events else None
+        self._memory: Memory = self.profile.store if self.profile else SessionMemory()
         self._session: Session | None = None
+        self._since: dict[str, int] = {}  # when each entry of the roster came, in milliseconds since 1970
         self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret)
 
     # Life
@@ -177,9 +181,9 @@ class ChatClient:
         return self._version
 
     @property
-    def is_profile(self) -> bool:
-        """Whether this is a profile's client, with a memory that lasts."""
-        return self._profile is not None
+    def others(self) -> Others | None:
+        """What this user has decided about others, and where decisions are made; None until the keys are made."""
+        return Others(self.user, self.kid, self._memory, self._arrival, self._decided) if self.kid else None
 
     def users(self) -> tuple[Peer, ...]:
         """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
@@ -198,7 +202,7 @@ class ChatClient:
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
     def _must_be_verified(self, user: str) -> None:
-        pin = self._profile.store.pin(user) if self._profile else None
+        pin = self._memory.pin(user)
         if pin is None or pin.verified is None or pin.blocked:
             raise NotVerified(user=user)
 
@@ -304,27 +308,26 @@ class ChatClient:
 
     def _curve_secret(self) -> bytes | None:
         # An invite opens the door; a profile that has come in by it once is known by its own key.
-        if self._invite or self._profile is None:
+        if self._invite or self.profile is None:
             return self._invite
-        return self._profile.curve_secret
+        return self.profile.curve_secret
 
     def _make_session(self) -> Session:
-        if self._profile:
-            identity = self._profile.identity()
-            self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._profile.store)
-            return self._session
+        identity = self.profile.identity() if self.profile else self._make_guest()
+        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._memory)
+        return self._session
+
+    def _make_guest(self) -> Identity:
         with ThreadPoolExecutor(2, "securechat-keys") as pool:
             opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
             signing = pool.submit(SigningKey.generate)
-            identity = guest_identity(
+            return guest_identity(
                 self.user,
                 signing.result(),
                 opening.result() if opening else None,
                 sid=os.urandom(MID_BYTES),
                 now=instant().wall,
             )
-        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom)
-        return self._session
 
     def _happened(self, events: list[Event], error: SecureChatError | None) -> None:
         now = time.time()
@@ -340,8 +343,11 @@ class ChatClient:
                         self._set_status(ConnectionState.REFUSED, str(why), why)
                     case Disconnected(why_text):
                         self._set_status(ConnectionState.OFFLINE, why_text, error)
-                    case RosterChanged():
+                    case RosterChanged(joined, left):
                         self._rosters += 1
+                        for entry in left:
+                            self._since.pop(entry.user, None)
+                        self._since.update((entry.user, int(now * 1000)) for entry in joined)
                     case Receipt(id_, user, outcome) if id_ in self._outcomes:
                         self._outcomes[id_][user] = outcome
                     case _:
@@ -353,13 +359,22 @@ class ChatClient:
                 self._feed.put(None)
             self._bump()
 
+    def _arrival(self, user: str) -> Arrival | None:
+        since = self._since.get(user)
+        entry = self._session.peers.present.get(user) if self._session else None
+        return Arrival(entry, since) if entry is not None and since is not None else None
+
+    def _decided(self) -> None:
+        with self._changed:
+            self._bump()
+
     def _joined(self) -> None:
-        if self._profile:
+        if self.profile:
             self._invite = None
-            self._profile.joined(self.broker)
+            self.profile.joined(self.broker)
 
     def _rotate(self) -> None:
-        if self._profile and (identity := self._profile.rotate()):
+        if self.profile and (identity := self.profile.rotate()):
             self._transport.call(lambda session, _: session.adopt(identity))
 
     def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
 from clients.terminal import UNTRUSTED, Terminal, strong
 from core import errors
 from core.address import BrokerAddress
-from core.messages import Mode
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
 from core.rsa import SigningKey
 
@@ -41,7 +40,7 @@ def init(
     securechat-cli init alice --invite-file invite.txt
     """
     from clients.discovery import choose_broker
-    from clients.profiles import OpenProfile
+    from clients.making import make_profile
 
     settings = merge(context, **options)
     terminal = settings.terminal
@@ -52,9 +51,8 @@ def init(
     if address is None:
         with contextlib.suppress(errors.NoBrokerFound):
             address = choose_broker(settings.broker, os.environ)
-    profile = OpenProfile.create(home, user, passphrase, signing)
+    profile, claimed = make_profile(home, user, passphrase, address, signing)
     with contextlib.closing(profile):
-        claimed = address is not None and _claim(profile, address, home)
         kid = profile.keys.kid
     terminal.data(
         f"{strong(user)}  {fingerprint(kid)}",
@@ -81,8 +79,8 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
     settings = merge(context, **options)
     terminal = settings.terminal
     with open_profile(settings) as profile:
-        pin = profile.pin_of(normalise_name(peer))
-        shown = profile.number_of(pin)
+        pin = profile.others.pin(normalise_name(peer))
+        shown = profile.others.number(pin)
         matches = yes
         if number is not None:
             digits = "".join(number.split())
@@ -96,7 +94,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
             if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
                 matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
         if matches:
-            profile.verify(pin)
+            profile.others.verify(pin)
             terminal.say(f"{pin.user} is verified ✓")
 
 
@@ -108,8 +106,8 @@ def trust(context: click.Context, /, peer: str, **options: Any) -> None:
     """Accept the key that PEER uses now, and end a block."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        before = profile.pin_of(normalise_name(peer))
-        after = profile.trust(before.user)
+        before = profile.others.pin(normalise_name(peer))
+        after = profile.others.trust(before)
     if after == before:
         settings.terminal.say(f"{after.user} has the key you know: {short_fingerprint(after.kid)}")
     elif after.kid != before.kid:
@@ -126,7 +124,7 @@ def block(context: click.Context, /, peer: str, **options: Any) -> None:
     """Send nothing to PEER, and take nothing from them."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        pin = profile.block(normalise_name(peer))
+        pin = profile.others.block(normalise_name(peer))
     settings.terminal.say(f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}")
 
 
@@ -169,31 +167,6 @@ def _invited(invite: str | None, invite_file: Path | None) -> BrokerAddress | No
     if address.invite is None:
         raise errors.BadAddress(why="it holds no invite")
     return address
-
-
-def _claim(profile: Any, address: BrokerAddress, home: Path) -> bool:
-    """Claim the profile's name; returns whether the broker could be reached. A profile that is of no use is taken back."""
-    from clients.chat import ChatClient
-    from clients.keystore import Keystore
-
-    client = ChatClient(profile, address, mode=Mode.SEND, events=False)
-    client.start()
-    problem: errors.SecureChatError | None = None
-    try:
-        client.wait_ready(DEFAULT_TIMEOUT)
-    except (errors.LoginRefused, errors.BrokerUnreachable) as error:
-        problem = error
-    finally:
-        client.close()
-    if problem is None:
-        return True
-    later = isinstance(problem, errors.BrokerUnreachable) and not isinstance(problem, errors.BrokerKeyMismatch)
-    if later and address.invite is None:
-        return False
-    # Its name belongs to somebody else, or its invite could not be used and is not kept.
-    profile.close()
-    Keystore(home, profile.user).remove()
-    raise problem
 
 
 def _import_key(path: Path) -> SigningKey:
