@@ -182,12 +182,14 @@ class ChatClient:
 
     @property
     def others(self) -> Others | None:
-        """What this user has decided about others, and where decisions are made; None until the keys are made."""
-        return Others(self.user, self.kid, self._memory, self._arrival, self._decided) if self.kid else None
+        """What this user has decided about others, and where to decide; None until the keys are made, and once closed."""
+        if self.kid is None or self._status.state is ConnectionState.CLOSED:
+            return None
+        return Others(self.user, self.kid, self._memory, self._arrival, self._bump)
 
     def users(self) -> tuple[Peer, ...]:
         """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
-        if self._session is None:
+        if self._session is None or self._status.state is ConnectionState.CLOSED:
             return ()
         peers = self._session.peers
         return tuple(
@@ -364,10 +366,6 @@ class ChatClient:
         entry = self._session.peers.present.get(user) if self._session else None
         return Arrival(entry, since) if entry is not None and since is not None else None
 
-    def _decided(self) -> None:
-        with self._changed:
-            self._bump()
-
     def _joined(self) -> None:
         if self.profile:
             self._invite = None
@@ -389,8 +387,9 @@ class ChatClient:
         self._bump()
 
     def _bump(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
 
 
 def _names(to: Sequence[str] | str) -> tuple[str, ...]:

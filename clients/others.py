@@ -41,7 +41,7 @@ class Others:
         decided: Callable[[], None] = lambda: None,
     ) -> None:
         self.user: Final = user
-        self._kid = kid
+        self.kid: Final = kid
         self._memory = memory
         self._arrival = arrival
         self._decided = decided
@@ -85,7 +85,7 @@ class Others:
 
     def number(self, pin: Pin) -> str:
         """The safety number, 12 groups of 5 digits, with the key that ``pin`` holds or, if it changed, with the new one."""
-        return safety_number(self.user, self._kid, pin.user, pin.offered or pin.kid)
+        return safety_number(self.user, self.kid, pin.user, pin.offered or pin.kid)
 
     def verify(self, shown: Pin) -> Pin:
         """A person compared the number of ``shown``: accept its key, also a changed one, as verified.
