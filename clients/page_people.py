@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, Literal
 
 import streamlit as st
 
 from clients.chat import ConnectionState, Peer
-from clients.page_log import plain
+from clients.page_log import literal, plain
 from clients.page_state import Chat
 from clients.page_trust import badge, draw_verify, mark, trust_of
 from clients.view import listing
@@ -59,11 +58,6 @@ def _row(chat: Chat, name: str, dot: str, aside: str, peer: Peer | None = None) 
         label.append(f":primary-badge[{unread}]")
     kind: Literal["secondary", "tertiary"] = "secondary" if name == chat.current else "tertiary"
     st.button(" ".join(label), key=f"to-{name}", type=kind, width="stretch", on_click=chat.open, args=(name,))
-
-
-def literal(text: str) -> str:
-    """Text for a label that Streamlit reads as Markdown: it shows exactly this text."""
-    return re.sub(r"([^\w\s])|_", lambda match: "\\" + match[0], text)
 
 
 def _me(chat: Chat) -> None:

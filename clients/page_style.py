@@ -61,9 +61,10 @@ _RULES: Final = """
 .sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
 
 .sc-decide p { margin: .35rem 0 .5rem; }
-.sc-decide dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0; }
-.sc-decide dt { color: var(--sc-quiet); }
-.sc-decide dd, .sc-number { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 0; }
+.sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
+.sc-keys span { color: var(--sc-quiet); }
+.sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
+.sc-number { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .sc-how { margin: 0; }
 .sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
 
@@ -98,6 +99,8 @@ _RULES: Final = """
 
 @media (max-width: 768px) {
   .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
+  .sc-keys { grid-template-columns: 1fr; gap: 0; }
+  .sc-keys span { margin-bottom: .3rem; }
   .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
 }
 """

@@ -9,7 +9,7 @@ import streamlit as st
 
 from clients.chat import Peer
 from clients.others import Others
-from clients.page_log import plain
+from clients.page_log import literal, plain
 from clients.page_state import Chat
 from clients.qr import qr_svg
 from clients.view import clock, day
@@ -82,23 +82,23 @@ def draw_decision(chat: Chat) -> None:
 
 
 def _say_changed(pin: Pin) -> None:
-    peer, new = plain(pin.user), pin.offered or b""
-    at = (pin.offered_at or 0) / 1000
-    known = "verified" if pin.verified else "known"
+    peer, at = plain(pin.user), (pin.offered_at or 0) / 1000
+    known = f"verified on {day(pin.verified / 1000)}" if pin.verified else f"known since {day(pin.since / 1000)}"
+    blocked = f" You have blocked {peer}." if pin.blocked else ""
     _panel(
         f"{pin.user} uses another key than the one you know.",
-        f"<p>It was first seen on {plain(day(at))} at {clock(at)}. Either {peer} has a new device, or somebody else has taken "
-        "the name, or somebody sits between you. Compare numbers over another channel, such as a call, to find out. Until you "
+        f"<p>Seen on {plain(day(at))} at {clock(at)}. Either {peer} has a new device, or somebody else has taken the name, or "
+        f"somebody sits between you. To find out, compare numbers over another channel, such as a call.{blocked} Until you "
         "decide, nothing is sent to the new key and nothing is taken from it; what you have typed stays.</p>"
-        f"<dl><dt>{known} since {plain(day((pin.verified or pin.since) / 1000))}</dt>"
-        f"<dd>{short_fingerprint(pin.kid)}</dd><dt>now</dt><dd>{short_fingerprint(new)}</dd></dl>",
+        f'<div class="sc-keys"><code>{short_fingerprint(pin.kid)}</code><span>{plain(known)}</span>'
+        f"<code>{short_fingerprint(pin.offered or b'')}</code><span>in use now</span></div>",
     )
 
 
 def show_number(chat: Chat, peer: str) -> None:
     """Open the dialog with the number to compare with ``peer``."""
     # A dialog opened by a whole run of the page belongs to none of its fragments, so none that refreshes closes it.
-    st.dialog(f"You and {peer}", on_dismiss=lambda: chat.compare(None))(_dialog)(chat, peer)
+    st.dialog(f"Verify {literal(peer)}", on_dismiss=lambda: chat.compare(None))(_dialog)(chat, peer)
 
 
 def _dialog(chat: Chat, peer: str) -> None:
@@ -108,17 +108,18 @@ def _dialog(chat: Chat, peer: str) -> None:
     others, pin = found
     number = others.number(pin)
     changed = pin.offered is not None
-    which = " It belongs to the key that is in use now." if changed else ""
+    which = " The number is that of the key in use now." if changed else ""
+    command = f", or with <code>securechat-cli verify {plain(others.user)}</code>" if pin.profile else ""
     st.html(
-        f'<p class="sc-how">If {plain(peer)} sees the same number, nobody sits between you. Read it to each other over another '
-        f"channel, such as a call, or hold the screens side by side.{which}</p>"
+        f'<p class="sc-how">If {plain(peer)} sees the same number, nobody sits between you. Compare over another channel, such '
+        f"as a call, or side by side.{which} {plain(peer)} finds it on the page under Verify{command}.</p>"
     )
     groups = "".join(f"<span>{group}</span>" for group in number.split())
     with st.container(key="number", horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
         st.html(f'<div class="sc-number" role="group" aria-label="Safety number">{groups}</div>', width="content")
         st.image(qr_svg(number), width=168, alt="The same number as a QR code")
     if pin.verified and not changed:
-        _state("sc-good", f"✓ {peer} is verified, since {day(pin.verified / 1000)}.")
+        _state("sc-good", f"✓ {peer} is verified since {day(pin.verified / 1000)}.")
     if pin.blocked:
         _state("sc-bad", f"You have blocked {peer}. Verifying ends that, too.")
     if chat.undecided:
@@ -130,6 +131,8 @@ def _dialog(chat: Chat, peer: str) -> None:
             _decision(chat, f"Block {peer}", "block-compared", lambda: others.block(peer))
         elif not changed:
             _decision(chat, "Unblock", "unblock-compared", lambda: others.trust(pin))
+    if chat.client.profile is None:
+        st.html('<p class="sc-fine">You are a guest: what you decide here is forgotten with you.</p>')
     with st.expander("Fingerprints of both keys"):
         theirs = fingerprint(pin.offered or pin.kid)
         st.code(f"{peer}\n{theirs}", language=None, wrap_lines=True)
