@@ -179,9 +179,26 @@ def _import_key(path: Path) -> SigningKey:
 
 def _show_number(terminal: Terminal, me: str, peer: str, number: str, *, changed: bool) -> None:
     groups = number.split()
-    rows = "\n".join("    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4))
+    rows = ["    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4)]
     which = " (for the key that they use now)" if changed else ""
     terminal.data(
-        f"{strong(f'{me} and {peer}')}{which}\n\n{rows}\n",
+        f"{strong(f'{me} and {peer}')}{which}\n\n{_with_code(terminal, rows, number)}\n",
         {"v": 1, "type": "number", "user": me, "peer": peer, "number": number.replace(" ", ""), "changed": changed},
     )
+
+
+def _with_code(terminal: Terminal, rows: list[str], number: str) -> str:
+    """The number's rows and, where a terminal has room for it, the same number as a QR code: beside them, or else below."""
+    from clients.qr import qr_lines
+
+    columns = terminal.columns
+    code = qr_lines(number) if columns else []
+    wide, narrow = len(rows[0]) + 4, max(map(len, code), default=0)
+    if not code or narrow > columns or not terminal.can_print("".join(code)):
+        return "\n".join(rows)
+    drawn = [click.style(line, fg="bright_white", bg="black") for line in code]
+    if wide + narrow > columns:
+        return "\n".join([*rows, "", *drawn])
+    above = (len(code) - len(rows)) // 2
+    left = [*[""] * above, *rows, *[""] * (len(code) - len(rows) - above)]
+    return "\n".join(f"{row:{wide}}{line}" for row, line in zip(left, drawn, strict=True))
