@@ -215,14 +215,18 @@ class ChatClient:
         """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
         return self._chronicle.lines(conversation)
 
-    def events(self, timeout: float | None = None, *, cursor: str | None = None) -> Iterator[Event]:
+    def events(self, timeout: float | None = None, *, cursor: str | None = None, since: int | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
 
         With ``cursor``, a profile's consumer of that name goes on where it stopped, also in an earlier run: an event counts
-        as done when the next one is asked for. Ends when the client is closed or refused; raises TimeRanOut after
-        ``timeout`` seconds in all.
+        as done when the next one is asked for. ``since`` is a number in the history to begin after instead. Ends when the
+        client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
         """
-        return self._chronicle.events(timeout, cursor)
+        return self._chronicle.events(timeout, cursor, since)
+
+    def mark_shown(self, cursor: str) -> None:
+        """The last event that ``events`` gave is done, too: for a consumer that asks for no more."""
+        self._chronicle.mark_shown(cursor)
 
     # Sending
 
