@@ -138,9 +138,10 @@ class Transport:
                     self._one_connection(context, endpoint, session)
                 except ConnectionEnded as end:
                     session.lost()
-                    self._on_events([Disconnected(str(end.error))], end.error)
                     if isinstance(end.error, LoginRefused):
+                        self._on_events([Refused(end.error)], end.error)
                         return
+                    self._on_events([Disconnected(str(end.error))], end.error)
                 if session.state is State.REFUSED or self._stopping.is_set():
                     return
                 # A connection that held for a while was a good one: begin with short pauses again.
@@ -246,7 +247,7 @@ class Transport:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:
-                    raise ConnectionEnded(NotInvited(where=where))
+                    raise ConnectionEnded(NotInvited())
                 case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
                     raise ConnectionEnded(BrokerKeyMismatch(where=where))
                 case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:

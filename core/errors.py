@@ -199,7 +199,7 @@ class NameTaken(LoginRefused):
 
 
 class NotInvited(LoginRefused):
-    """The broker at {where} does not let you in: you have no invite, or it is used up, expired or revoked."""
+    """The broker does not let you in: you have no invite, or it is used up, expired or revoked."""
 
     hint = "Ask whoever runs the broker for an invite; they make one with: securechat-broker invite"
 

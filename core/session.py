@@ -20,6 +20,7 @@ from core.errors import (
     LocalProtocolError,
     LoginRefused,
     NameTaken,
+    NotInvited,
     NotPinned,
     RemoteProtocolError,
     Replayed,
@@ -297,6 +298,8 @@ class Session:
             return [Disconnected(f"the broker said '{reason.value}'")]
         if reason is Reason.NAME_TAKEN:
             return [Refused(NameTaken(user=self.me.user))]
+        if reason is Reason.NOT_INVITED:
+            return [Refused(NotInvited())]
         if reason is Reason.VERSION:
             return [Refused(VersionRefused())]
         return [Refused(LoginRefused(why=reason.value))]

@@ -10,7 +10,7 @@ from broker.ledger import Admitted, Claimed, Invited, Released, Revoked
 from core import frames, messages
 from core.bundle import Kind, sign_bundle
 from core.encoding import b64url
-from core.errors import NameTaken
+from core.errors import NameTaken, NotInvited
 from core.events import Outcome, PeerKeyChanged, Refused
 from core.limits import LOGIN_TIME_MAX
 from core.memory import SessionMemory
@@ -299,6 +299,8 @@ def test_an_invite_at_its_end_lets_nobody_new_in(town: Town, end: str, profile: 
         town.commit(Revoked(b64url(key), 1))
     newcomer = town.profile("alice") if profile else town.make("alice")
     assert try_to_join(town, newcomer, key) is Reason.NOT_INVITED
+    (refused,) = [event for event in newcomer.events if isinstance(event, Refused)]
+    assert isinstance(refused.error, NotInvited)
     assert town.ledger.owner("alice") is None
     assert used(town, key) == (1 if end == "used up" else 0)
 
