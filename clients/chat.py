@@ -8,8 +8,8 @@ client.send("got it", [event.message.sender])
 
 from __future__ import annotations
 
+import itertools
 import os
-import queue
 import threading
 import time
 from collections import OrderedDict
@@ -20,6 +20,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from clients.feed import Feed
+from clients.history import is_kept
 from clients.timeline import Line, Timeline
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
@@ -32,13 +34,27 @@ from core.errors import (
     NobodyHere,
     NotVerified,
     SecureChatError,
-    TimeRanOut,
+    StoreFailed,
 )
-from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
+from core.events import (
+    Disconnected,
+    Event,
+    MailboxDrained,
+    MessageSent,
+    Outcome,
+    Receipt,
+    Refused,
+    RosterChanged,
+    RotationDue,
+    Trust,
+    Welcomed,
+    overtakes,
+)
 from core.identity import guest_identity
 from core.limits import MID_BYTES
 from core.messages import Mode
 from core.names import EVERYONE, check_name
+from core.outbox import compose
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session
 
@@ -46,6 +62,7 @@ if TYPE_CHECKING:
     from clients.profiles import OpenProfile
 
 _TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
+_TIMELINE_ENTRIES: Final = 2000  # of the history, that a profile's conversations begin with
 
 
 class ConnectionState(StrEnum):
@@ -106,9 +123,14 @@ class ChatClient:
         self._version = 0
         self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
         self._rosters = 0
-        self._feed: queue.SimpleQueue[Event | None] | None = queue.SimpleQueue() if events else None
+        self._feed = Feed() if events else None
         self._session: Session | None = None
-        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret)
+        self._history = self._profile.store.history if self._profile else None
+        self._first = self._seen = self._history.last if self._history else 0
+        if self._history and mode is Mode.FULL:
+            for entry in self._history.before(self._first + 1, _TIMELINE_ENTRIES):
+                self._timeline.apply(entry.event, entry.at / 1000)
+        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret, self._keep)
 
     # Life
 
@@ -143,13 +165,13 @@ class ChatClient:
         self._transport.retry_now()
 
     def close(self) -> None:
-        """Say goodbye and end; messages that were not sent by then are gone with the keys."""
+        """Say goodbye and end. What was not sent by then stays in a profile's outbox; a guest's is gone with its keys."""
         self._transport.stop()
         with self._changed:
             if self._status.state is not ConnectionState.CLOSED:
                 self._set_status(ConnectionState.CLOSED)
         if self._feed:
-            self._feed.put(None)
+            self._feed.end()
 
     def __enter__(self) -> ChatClient:
         """Start, and wait up to 15 seconds until messages can be sent."""
@@ -205,8 +227,19 @@ class ChatClient:
         )
 
     def audience(self, *, verified_only: bool = False) -> tuple[Peer, ...]:
-        """Whom ``everyone`` means now: who is here and not blocked and, with ``verified_only``, was verified."""
-        peers = (peer for peer in self.users() if peer.trust is not Trust.BLOCKED)
+        """Whom ``everyone`` means now: who is here, and the profiles that this one has met before, here or not.
+
+        Not those who are blocked and, with ``verified_only``, only those who were verified.
+        """
+        here = self.users()
+        known = {peer.user for peer in here} | {self.user}
+        pins = self._profile.store.pins() if self._profile and self._session else ()
+        away = [
+            Peer(pin.user, Kind.PROFILE, pin.kid, self._session.peers.trust_of(pin.user, pin.kid))  # type: ignore[union-attr]
+            for pin in pins
+            if pin.profile and pin.user not in known
+        ]
+        peers = (peer for peer in (*here, *away) if peer.trust is not Trust.BLOCKED)
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
     def _must_be_verified(self, user: str) -> None:
@@ -239,23 +272,32 @@ class ChatClient:
         with self._changed:
             return self._timeline.lines(conversation)
 
-    def events(self, timeout: float | None = None) -> Iterator[Event]:
+    def events(self, timeout: float | None = None, *, cursor: str | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
 
-        Ends when the client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
+        With ``cursor``, a profile's consumer of that name goes on where it stopped, also in an earlier run: an event counts
+        as done when the next one is asked for. Ends when the client is closed or refused; raises TimeRanOut after
+        ``timeout`` seconds in all.
         """
         if self._feed is None:
             raise ValueError("this client was made with events=False")
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                event = self._feed.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise TimeRanOut(what="What was waited for did not come", seconds=f"{timeout:g}") from None
-            if event is None:
-                self._feed.put(None)  # for whoever asks again
-                return
+        for number, event in itertools.chain(self._missed(cursor), self._feed.take(timeout)):
             yield event
+            if self._history and cursor and number is not None:
+                self._history.move_cursor(cursor, number)
+
+    def _missed(self, cursor: str | None) -> Iterator[tuple[int | None, Event]]:
+        """What the history held for this consumer when the client was made."""
+        if self._history is None or cursor is None:
+            return
+        since = self._history.cursor(cursor)
+        if since is None:  # its first time: from now on
+            self._history.move_cursor(cursor, self._first)
+            return
+        for entry in self._history.after(since):
+            if entry.number > self._first:
+                return
+            yield entry.number, entry.event
 
     # Sending
 
@@ -292,10 +334,29 @@ class ChatClient:
             self._outcomes[id_] = dict.fromkeys(names, Outcome.QUEUED)
             if len(self._outcomes) > _TRACKED_MAX:
                 self._outcomes.popitem(last=False)
-            self._timeline.sent(id_, text, names, everyone=everyone, suite=suite, when=time.time())
-            self._bump()
-        self._transport.call(lambda session, now: session.submit(id_, text, names, everyone=everyone, suite=suite, now=now))
+        self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
         return id_
+
+    def _hand_over(self, sent: MessageSent) -> None:
+        """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
+        id_, text, to, everyone, suite = sent.id, sent.text, sent.to, sent.everyone, sent.suite
+        if self._profile is None:
+            self._happened([sent], None)
+            self._transport.call(lambda session, now: session.submit(id_, text, to, everyone=everyone, suite=suite, now=now))
+            return
+        store = self._profile.store
+        try:
+            with store.together():
+                store.outbox.add(
+                    compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom),
+                )
+                store.history.record([sent], sent.at)
+        except SecureChatError:
+            with self._changed:
+                del self._outcomes[id_]
+            raise
+        self._happened([sent], None)
+        self._transport.call(lambda session, now: session.resume(now))
 
     def wait_sent(self, id_: bytes, timeout: float, *, stored: bool = True) -> dict[str, Outcome]:
         """Wait for each recipient's outcome and return them; after ``timeout`` seconds, as they stand then.
@@ -338,32 +399,53 @@ class ChatClient:
         self._session = Session(identity, self._mode, self.broker.key, random=os.urandom)
         return self._session
 
+    def _keep(self, events: list[Event]) -> None:
+        if self._history:
+            self._history.record(events, instant().ms)
+
     def _happened(self, events: list[Event], error: SecureChatError | None) -> None:
+        """Tell of events; of those that a profile's history keeps, as they stand there, whoever wrote them."""
         now = time.time()
         with self._changed:
-            for event in events:
-                match event:
-                    case Welcomed():
-                        self._set_status(ConnectionState.ONLINE)
-                        self._joined()
-                    case RotationDue():
-                        threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
-                    case Refused(why):
-                        self._set_status(ConnectionState.REFUSED, str(why), why)
-                    case Disconnected(why_text):
-                        self._set_status(ConnectionState.OFFLINE, why_text, error)
-                    case RosterChanged():
-                        self._rosters += 1
-                    case Receipt(id_, user, outcome) if id_ in self._outcomes:
-                        self._outcomes[id_][user] = outcome
-                    case _:
-                        pass
-                self._timeline.apply(event, now)
+            news: list[tuple[int | None, Event, float]] = [
+                (None, event, now) for event in events if not (self._history and is_kept(event))
+            ]
+            try:
+                if self._history and (events or self._history.has_grown()):
+                    news += [(entry.number, entry.event, entry.at / 1000) for entry in self._history.after(self._seen)]
+            except StoreFailed as failure:
+                self._set_status(ConnectionState.OFFLINE, str(failure), failure)
+            for number, event, at in news:
+                self._seen = number or self._seen
+                self._apply(event, at, error)
                 if self._feed:
-                    self._feed.put(event)
+                    self._feed.put(number, event)
             if self._feed and self._status.state is ConnectionState.REFUSED:
-                self._feed.put(None)
-            self._bump()
+                self._feed.end()
+            if news:
+                self._bump()
+
+    def _apply(self, event: Event, at: float, error: SecureChatError | None) -> None:
+        match event:
+            case Welcomed():
+                self._set_status(ConnectionState.ONLINE)
+                self._joined()
+            case MailboxDrained() if self._profile:
+                self._profile.drained()
+            case RotationDue():
+                threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
+            case Refused(why):
+                self._set_status(ConnectionState.REFUSED, str(why), why)
+            case Disconnected(why_text):
+                self._set_status(ConnectionState.OFFLINE, why_text, error)
+            case RosterChanged():
+                self._rosters += 1
+            case Receipt(id_, user, outcome) if user in self._outcomes.get(id_, {}):
+                if overtakes(outcome, self._outcomes[id_][user]):
+                    self._outcomes[id_][user] = outcome
+            case _:
+                pass
+        self._timeline.apply(event, at)
 
     def _joined(self) -> None:
         if self._profile:

@@ -37,6 +37,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── KeystoreUnreadable      … or that cannot be read
     ├── KeystoreUnwritable      … or written
     ├── StoreFailed             a profile's database that cannot be used
+    │   └── RecordDamaged           … because what is in it was altered
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
@@ -264,6 +265,12 @@ class KeystoreUnwritable(SecureChatError):
 
 class StoreFailed(SecureChatError):
     """The database {path} cannot be used: {why}."""
+
+
+class RecordDamaged(StoreFailed):
+    """A record in the profile's database is damaged, or was written under another key."""
+
+    hint = "Restore the profile from a backup."
 
 
 class ProfileMissing(SecureChatError):

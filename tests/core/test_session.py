@@ -221,7 +221,7 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
 def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:
     session = _in_state(world, State.PROVING)
     with pytest.raises(RemoteProtocolError):
-        session.receive(frames.control(messages.Welcome(2, "x")), world.now)
+        session.receive(frames.control(messages.Welcome(2, "x", 0)), world.now)
 
 
 def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
@@ -244,7 +244,7 @@ def test_a_login_cannot_be_begun_twice(world: World) -> None:
 
 FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Challenge(bytes(32)),
-    messages.Welcome(1, "x"),
+    messages.Welcome(1, "x", 0),
     messages.Roster(True, False, (), ()),
     messages.Bundles((messages.Found("bob", None),)),
     messages.Ping(),
@@ -253,6 +253,8 @@ FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Error(messages.Reason.BUSY),
     messages.Results((Result(bytes(16), 0, Status.ABSENT),)),
     messages.Deliver(bytes(8), bytes(16), "bob", b"x", None),
+    messages.CaughtUp(),
+    messages.Kept(1, (messages.Told(bytes(16), "bob", Status.EXPIRED, None),)),
 ]
 
 
@@ -272,7 +274,7 @@ def _in_state(world: World, state: State) -> Session:
     if state in (State.PROVING, State.READY):
         client.session.receive(frames.control(messages.Challenge(bytes(32))), world.now)
     if state is State.READY:
-        client.session.receive(frames.control(messages.Welcome(1, "x")), world.now)
+        client.session.receive(frames.control(messages.Welcome(1, "x", 0)), world.now)
     if state is State.REFUSED:
         client.session.receive(frames.control(messages.Error(messages.Reason.NAME_TAKEN)), world.now)
     assert client.session.state is state
