@@ -102,7 +102,7 @@ class Door:
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
                 return Reason.NOT_INVITED
         elif hello.kind is Kind.PROFILE and hello.curve != connection.client_key:
-            return Reason.LOGIN_FAILED  # anybody could name somebody else's key, so this connection has to prove it
+            return Reason.NOT_INVITED  # by no key that is known; and anybody could name somebody else's to be known by
         # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
         if self._ledger.names_of((hello.curve or b"") if invite else connection.client_key):
             return Reason.NOT_INVITED

@@ -174,7 +174,7 @@ def test_somebody_elses_connection_key_is_mine() -> None:
     alice = town.profile("alice")
     curve = alice.session.me.curve or b""
     mallory = at(town)
-    assert refusal(mallory.log_in(profile_hello(mallory, "mallory", MALLORY, curve), MALLORY.signing)) is Reason.LOGIN_FAILED
+    assert refusal(mallory.log_in(profile_hello(mallory, "mallory", MALLORY, curve), MALLORY.signing)) is Reason.NOT_INVITED
     assert (town.log, admits(town, curve)) == ([], False)
     town.connect(alice)
     assert admits(town, curve)
