@@ -9,6 +9,7 @@ client.send("got it", [event.message.sender])
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -60,6 +61,8 @@ from core.session import Session
 
 if TYPE_CHECKING:
     from clients.profiles import OpenProfile
+
+log = logging.getLogger("securechat.chat")
 
 _TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
 _TIMELINE_ENTRIES: Final = 2000  # of the history, that a profile's conversations begin with
@@ -130,7 +133,7 @@ class ChatClient:
         if self._history and mode is Mode.FULL:
             for entry in self._history.before(self._first + 1, _TIMELINE_ENTRIES):
                 self._timeline.apply(entry.event, entry.at / 1000)
-        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret, self._keep)
+        self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
     # Life
 
@@ -375,11 +378,17 @@ class ChatClient:
 
     # The transport's side
 
-    def _curve_secret(self) -> bytes | None:
-        # An invite opens the door; a profile that has come in by it once is known by its own key.
-        if self._invite or self._profile is None:
+    def _before_connecting(self) -> bytes | None:
+        """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
+        if self._profile is None:
             return self._invite
-        return self._profile.curve_secret
+        try:
+            if self._session and (identity := self._profile.renewed()):
+                self._session.adopt(identity)
+        except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
+            log.warning("The bundle could not be renewed: %s", error)
+        # An invite opens the door; a profile that has come in by it once is known by its own key.
+        return self._invite or self._profile.curve_secret
 
     def _make_session(self) -> Session:
         if self._profile:
@@ -453,7 +462,12 @@ class ChatClient:
             self._profile.joined(self.broker)
 
     def _rotate(self) -> None:
-        if self._profile and (identity := self._profile.rotate()):
+        try:
+            identity = self._profile.rotate() if self._profile else None
+        except SecureChatError as error:  # it is due again in an hour
+            log.warning("A new encryption key could not be made: %s", error)
+            return
+        if identity:
             self._transport.call(lambda session, _: session.adopt(identity))
 
     def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:

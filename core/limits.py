@@ -50,6 +50,7 @@ REPLAY_MEMORY_MS: Final = 32 * 24 * 3600 * 1000
 
 BUNDLE_MAX: Final = 2048
 BUNDLE_LIFE: Final = 30 * 24 * 3600
+ROTATE_AGAIN: Final = 3600.0  # after a new encryption key could not be made: a full disk is not mended sooner
 
 # Frames. The largest is `common`: a full header, 256 digests, the ciphertext, a signature and a key.
 FRAME_MAX: Final = 128 * 1024

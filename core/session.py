@@ -46,6 +46,7 @@ from core.limits import (
     HEARTBEAT,
     NONCE_BYTES,
     PROTOCOL_VERSION,
+    ROTATE_AGAIN,
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
@@ -248,7 +249,7 @@ class Session:
         if self.me.renew_at is not None and now.wall >= self.me.renew_at:
             events += self.adopt(self.me.renewed(now.wall))
         if self.mode is Mode.FULL and self.state is State.READY and self._rotation_at and now.wall >= self._rotation_at:
-            self._rotation_at = None
+            self._rotation_at = now.wall + ROTATE_AGAIN  # unless there is a new key by then
             events.append(RotationDue())
         return events
 
