@@ -278,7 +278,8 @@ class Session:
             case Welcome(version, _, waiting):
                 return self._welcomed(version, waiting, now)
             case Roster():
-                return self.peers.roster(message)
+                changes = self.peers.roster(message)
+                return [*changes, *self._pump(now)] if self._sending.came(self.peers.present) else changes
             case Bundles():
                 return [*self._sending.found(message, now), *self._pump(now)]
             case Deliver():
@@ -313,7 +314,7 @@ class Session:
         if self._asks_users:
             self._asks_users = False
             self._say(Users())
-        self._sending.reconnected()
+        self._sending.connected(now)
         return [Welcomed(waiting), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
