@@ -33,6 +33,7 @@ from core.errors import (
     EmptyMessage,
     LocalProtocolError,
     NobodyHere,
+    NobodyVerified,
     NotVerified,
     SecureChatError,
     StoreFailed,
@@ -326,6 +327,8 @@ class ChatClient:
         everyone = to == EVERYONE
         names = tuple(peer.user for peer in self.audience(verified_only=verified_only)) if everyone else _names(to)
         if not names:
+            if everyone and verified_only and self.audience():
+                raise NobodyVerified
             raise NobodyHere if everyone else EmptyMessage
         if verified_only and not everyone:
             for name in names:
