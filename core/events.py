@@ -158,7 +158,7 @@ class PeerKeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class RotationDue:
-    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it."""
+    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it. Due hourly until then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ class Peers:
 
     def __init__(self, memory: Memory) -> None:
         self.present: dict[str, Entry] = {}
+        self.known = False  # whether there was a roster yet
         self._memory = memory
         self._changed: set[str] = set()
         self._bundles: dict[str, tuple[Bundle, int]] = {}
         self._arriving: dict[str, Entry] | None = None
-        self._known = False
 
     def roster(self, change: Roster) -> list[Event]:
         """Apply one ROSTER frame; raises RemoteProtocolError for a roster without end.
@@ -49,7 +49,7 @@ class Peers:
             before, self.present, self._arriving = self.present, self._arriving, None
             joined = tuple(entry for user, entry in self.present.items() if before.get(user) != entry)
             left = tuple(entry for user, entry in before.items() if user not in self.present)
-            initial, self._known = not self._known, True
+            initial, self.known = not self.known, True
             self.forget_bundles(entry.user for entry in (*joined, *left))
             return [RosterChanged(joined, left, initial)]
         now = dict(self.present)  # a copy, for others may be reading the one that was
