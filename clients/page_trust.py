@@ -71,7 +71,7 @@ def draw_decision(chat: Chat) -> None:
     with st.container(key="decide", horizontal=True, gap="small"):
         if pin.offered is not None:
             st.button("Compare", key="compare", type="primary", on_click=chat.compare, args=(peer,))
-            label = "Accept and unblock" if pin.blocked else "Accept"
+            label = "Accept and unblock" if pin.blocked else "Accept the new key"
             _decision(chat, label, "accept", lambda: others.trust(pin))
             if not pin.blocked:
                 _decision(chat, "Block", "block", lambda: others.block(peer))
