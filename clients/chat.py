@@ -8,22 +8,18 @@ client.send("got it", [event.message.sender])
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from clients.feed import Feed
-from clients.history import is_kept
-from clients.timeline import Line, Timeline
+from clients.chronicle import Chronicle, ConnectionState, ConnectionStatus
+from clients.others import Arrival, Others
+from clients.timeline import Line
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
@@ -36,24 +32,11 @@ from core.errors import (
     NobodyVerified,
     NotVerified,
     SecureChatError,
-    StoreFailed,
 )
-from core.events import (
-    Disconnected,
-    Event,
-    MailboxDrained,
-    MessageSent,
-    Outcome,
-    Receipt,
-    Refused,
-    RosterChanged,
-    RotationDue,
-    Trust,
-    Welcomed,
-    overtakes,
-)
-from core.identity import guest_identity
+from core.events import Event, MailboxDrained, MessageSent, Outcome, RotationDue, Trust, Welcomed
+from core.identity import Identity, guest_identity
 from core.limits import MID_BYTES
+from core.memory import Memory, SessionMemory
 from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.outbox import compose
@@ -64,29 +47,6 @@ if TYPE_CHECKING:
     from clients.profiles import OpenProfile
 
 log = logging.getLogger("securechat.chat")
-
-_TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
-_TIMELINE_ENTRIES: Final = 2000  # of the history, that a profile's conversations begin with
-
-
-class ConnectionState(StrEnum):
-    """Where a client stands with its broker."""
-
-    CONNECTING = "connecting"
-    ONLINE = "online"
-    OFFLINE = "offline"
-    REFUSED = "refused"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionStatus:
-    """A state, since when (seconds since 1970), and why, in a person's words; ``error`` where there is one."""
-
-    state: ConnectionState
-    since: float
-    why: str = ""
-    error: SecureChatError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +74,17 @@ class ChatClient:
         mode: Mode = Mode.FULL,
         events: bool = True,
     ) -> None:
-        self._profile = None if isinstance(user, str) else user
+        self.profile: Final = None if isinstance(user, str) else user
         self.user: Final = check_name(user) if isinstance(user, str) else user.user
-        if self._profile:
-            self._profile.check_broker(broker)
+        if self.profile:
+            self.profile.check_broker(broker)
         self._invite = broker.invite
         self.broker: Final = broker
         self._mode = mode
-        self._changed = threading.Condition()
-        self._status = ConnectionStatus(ConnectionState.CONNECTING, time.time())
-        self._timeline = Timeline(self.user)
-        self._version = 0
-        self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
-        self._rosters = 0
-        self._feed = Feed() if events else None
+        history = self.profile.store.history if self.profile else None
+        self._chronicle = Chronicle(self.user, history, feed=events, back=mode is Mode.FULL)
+        self._memory: Memory = self.profile.store if self.profile else SessionMemory()
         self._session: Session | None = None
-        self._history = self._profile.store.history if self._profile else None
-        self._first = self._seen = self._history.last if self._history else 0
-        if self._history and mode is Mode.FULL:
-            for entry in self._history.before(self._first + 1, _TIMELINE_ENTRIES):
-                self._timeline.apply(entry.event, entry.at / 1000)
         self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
     # Life
@@ -154,13 +105,12 @@ class ChatClient:
         """
 
         def settled() -> bool:
-            state = self._status.state
+            state = self.status.state
             return state is not ConnectionState.CONNECTING and not (state is ConnectionState.OFFLINE and self.in_doubt)
 
-        with self._changed:
-            if not self._changed.wait_for(settled, timeout):
-                raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
-            status = self._status
+        if not self._chronicle.wait(settled, timeout):
+            raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
+        status = self.status
         if status.state is not ConnectionState.ONLINE:
             raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
 
@@ -171,11 +121,7 @@ class ChatClient:
     def close(self) -> None:
         """Say goodbye and end. What was not sent by then stays in a profile's outbox; a guest's is gone with its keys."""
         self._transport.stop()
-        with self._changed:
-            if self._status.state is not ConnectionState.CLOSED:
-                self._set_status(ConnectionState.CLOSED)
-        if self._feed:
-            self._feed.end()
+        self._chronicle.close()
 
     def __enter__(self) -> ChatClient:
         """Start, and wait up to 15 seconds until messages can be sent."""
@@ -196,7 +142,7 @@ class ChatClient:
     @property
     def status(self) -> ConnectionStatus:
         """Where this client stands with its broker."""
-        return self._status
+        return self._chronicle.status
 
     @property
     def kid(self) -> bytes | None:
@@ -212,16 +158,18 @@ class ChatClient:
     @property
     def version(self) -> int:
         """A number that grows whenever anything that a person could see has changed."""
-        return self._version
+        return self._chronicle.version
 
     @property
-    def is_profile(self) -> bool:
-        """Whether this is a profile's client, with a memory that lasts."""
-        return self._profile is not None
+    def others(self) -> Others | None:
+        """What this user has decided about others, and where to decide; None until the keys are made, and once closed."""
+        if self.kid is None or self.status.state is ConnectionState.CLOSED:
+            return None
+        return Others(self.user, self.kid, self._memory, self._arrival, self._chronicle.bump)
 
     def users(self) -> tuple[Peer, ...]:
         """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
-        if self._session is None:
+        if self._session is None or self.status.state is ConnectionState.CLOSED:
             return ()
         peers = self._session.peers
         return tuple(
@@ -237,44 +185,39 @@ class ChatClient:
         """
         here = self.users()
         known = {peer.user for peer in here} | {self.user}
-        pins = self._profile.store.pins() if self._profile and self._session else ()
         away = [
-            Peer(pin.user, Kind.PROFILE, pin.kid, self._session.peers.trust_of(pin.user, pin.kid))  # type: ignore[union-attr]
-            for pin in pins
-            if pin.profile and pin.user not in known
+            Peer(pin.user, Kind.PROFILE, pin.kid, self._session.peers.trust_of(pin.user, pin.kid))
+            for pin in self._memory.pins()
+            if pin.profile and pin.user not in known and self._session and self.profile
         ]
         peers = (peer for peer in (*here, *away) if peer.trust is not Trust.BLOCKED)
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
     def _must_be_verified(self, user: str) -> None:
-        pin = self._profile.store.pin(user) if self._profile else None
+        pin = self._memory.pin(user)
         if pin is None or pin.verified is None or pin.blocked:
             raise NotVerified(user=user)
 
     def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
         """Ask the broker once who is here, for a client in mode ``send``; raises BrokerUnreachable."""
-        with self._changed:
-            before = self._rosters
+        before = self._chronicle.rosters
 
         def ask(session: Session, _: object) -> list[Event]:
             session.ask_users()
             return []
 
         self._transport.call(ask)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._rosters > before, timeout):
-                raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
+        if not self._chronicle.wait(lambda: self._chronicle.rosters > before, timeout):
+            raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
         return self.users()
 
     def conversations(self) -> tuple[str, ...]:
         """``everyone``, then each peer there has been a message with."""
-        with self._changed:
-            return self._timeline.conversations()
+        return self._chronicle.conversations()
 
     def timeline(self, conversation: str) -> tuple[Line, ...]:
         """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
-        with self._changed:
-            return self._timeline.lines(conversation)
+        return self._chronicle.lines(conversation)
 
     def events(self, timeout: float | None = None, *, cursor: str | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
@@ -283,25 +226,7 @@ class ChatClient:
         as done when the next one is asked for. Ends when the client is closed or refused; raises TimeRanOut after
         ``timeout`` seconds in all.
         """
-        if self._feed is None:
-            raise ValueError("this client was made with events=False")
-        for number, event in itertools.chain(self._missed(cursor), self._feed.take(timeout)):
-            yield event
-            if self._history and cursor and number is not None:
-                self._history.move_cursor(cursor, number)
-
-    def _missed(self, cursor: str | None) -> Iterator[tuple[int | None, Event]]:
-        """What the history held for this consumer when the client was made."""
-        if self._history is None or cursor is None:
-            return
-        since = self._history.cursor(cursor)
-        if since is None:  # its first time: from now on
-            self._history.move_cursor(cursor, self._first)
-            return
-        for entry in self._history.after(since):
-            if entry.number > self._first:
-                return
-            yield entry.number, entry.event
+        return self._chronicle.events(timeout, cursor)
 
     # Sending
 
@@ -321,7 +246,7 @@ class ChatClient:
         ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
-        status = self._status
+        status = self.status
         if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
             raise status.error or LocalProtocolError(what="sending with a client that is closed")
         everyone = to == EVERYONE
@@ -334,32 +259,24 @@ class ChatClient:
             for name in names:
                 self._must_be_verified(name)
         id_ = id_ or os.urandom(MID_BYTES)
-        with self._changed:
-            if id_ in self._outcomes:
-                return id_
-            self._outcomes[id_] = dict.fromkeys(names, Outcome.QUEUED)
-            if len(self._outcomes) > _TRACKED_MAX:
-                self._outcomes.popitem(last=False)
-        self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
+        if self._chronicle.track(id_, names):
+            self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
         return id_
 
     def _hand_over(self, sent: MessageSent) -> None:
         """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
         id_, text, to, everyone, suite = sent.id, sent.text, sent.to, sent.everyone, sent.suite
-        if self._profile is None:
+        if self.profile is None:
             self._happened([sent], None)
             self._transport.call(lambda session, now: session.submit(id_, text, to, everyone=everyone, suite=suite, now=now))
             return
-        store = self._profile.store
+        store = self.profile.store
         try:
             with store.together():
-                store.outbox.add(
-                    compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom),
-                )
+                store.outbox.add(compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
                 store.history.record([sent], sent.at)
         except SecureChatError:
-            with self._changed:
-                del self._outcomes[id_]
+            self._chronicle.untrack(id_)
             raise
         self._happened([sent], None)
         self._transport.call(lambda session, now: session.resume(now))
@@ -371,122 +288,77 @@ class ChatClient:
         """
 
         def settled() -> bool:
-            outcomes = self._outcomes.get(id_, {})
-            closed = self._status.state in (ConnectionState.CLOSED, ConnectionState.REFUSED)
-            return closed or all(one.final or (stored and one is Outcome.STORED) for one in outcomes.values())
+            outcomes = self._chronicle.outcomes(id_).values()
+            closed = self.status.state in (ConnectionState.CLOSED, ConnectionState.REFUSED)
+            return closed or all(one.final or (stored and one is Outcome.STORED) for one in outcomes)
 
-        with self._changed:
-            self._changed.wait_for(settled, timeout)
-            return dict(self._outcomes.get(id_, {}))
+        self._chronicle.wait(settled, timeout)
+        return self._chronicle.outcomes(id_)
 
     # The transport's side
 
     def _before_connecting(self) -> bytes | None:
         """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
-        if self._profile is None:
+        if self.profile is None:
             return self._invite
         try:
-            if self._session and (identity := self._profile.renewed()):
+            if self._session and (identity := self.profile.renewed()):
                 self._session.adopt(identity)
         except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
             log.warning("The bundle could not be renewed: %s", error)
         # An invite opens the door; a profile that has come in by it once is known by its own key.
-        return self._invite or self._profile.curve_secret
+        return self._invite or self.profile.curve_secret
 
     def _make_session(self) -> Session:
-        if self._profile:
-            identity = self._profile.identity()
-            self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._profile.store)
-            return self._session
+        identity = self.profile.identity() if self.profile else self._make_guest()
+        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._memory)
+        return self._session
+
+    def _make_guest(self) -> Identity:
         with ThreadPoolExecutor(2, "securechat-keys") as pool:
             opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
             signing = pool.submit(SigningKey.generate)
-            identity = guest_identity(
+            return guest_identity(
                 self.user,
                 signing.result(),
                 opening.result() if opening else None,
                 sid=os.urandom(MID_BYTES),
                 now=instant().wall,
             )
-        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom)
-        return self._session
 
     def _keep(self, events: list[Event]) -> None:
-        if self._history:
-            self._history.record(events, instant().ms)
+        if self.profile:
+            self.profile.store.history.record(events, instant().ms)
 
     def _happened(self, events: list[Event], error: SecureChatError | None) -> None:
-        """Tell of events; of those that a profile's history keeps, as they stand there, whoever wrote them."""
-        now = time.time()
-        with self._changed:
-            news: list[tuple[int | None, Event, float]] = [
-                (None, event, now) for event in events if not (self._history and is_kept(event))
-            ]
-            try:
-                if self._history and (events or self._history.has_grown()):
-                    news += [(entry.number, entry.event, entry.at / 1000) for entry in self._history.after(self._seen)]
-            except StoreFailed as failure:
-                self._set_status(ConnectionState.OFFLINE, str(failure), failure)
-            for number, event, at in news:
-                self._seen = number or self._seen
-                self._apply(event, at, error)
-                if self._feed:
-                    self._feed.put(number, event)
-            if self._feed and self._status.state is ConnectionState.REFUSED:
-                self._feed.end()
-            if news:
-                self._bump()
+        self._chronicle.happened(events, error)
+        if self.profile is None:
+            return
+        for event in events:
+            match event:
+                case Welcomed():
+                    self._invite = None
+                    self.profile.joined(self.broker)
+                case MailboxDrained():
+                    self.profile.drained()
+                case RotationDue():
+                    threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
+                case _:
+                    pass
 
-    def _apply(self, event: Event, at: float, error: SecureChatError | None) -> None:
-        match event:
-            case Welcomed():
-                self._set_status(ConnectionState.ONLINE)
-                self._joined()
-            case MailboxDrained() if self._profile:
-                self._profile.drained()
-            case RotationDue():
-                threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
-            case Refused(why):
-                self._set_status(ConnectionState.REFUSED, str(why), why)
-            case Disconnected(why_text):
-                self._set_status(ConnectionState.OFFLINE, why_text, error)
-            case RosterChanged():
-                self._rosters += 1
-            case Receipt(id_, user, outcome) if user in self._outcomes.get(id_, {}):
-                if overtakes(outcome, self._outcomes[id_][user]):
-                    self._outcomes[id_][user] = outcome
-            case _:
-                pass
-        self._timeline.apply(event, at)
-
-    def _joined(self) -> None:
-        if self._profile:
-            self._invite = None
-            self._profile.joined(self.broker)
+    def _arrival(self, user: str) -> Arrival | None:
+        since = self._chronicle.arrival(user)
+        entry = self._session.peers.present.get(user) if self._session else None
+        return Arrival(entry, since) if entry is not None and since is not None else None
 
     def _rotate(self) -> None:
         try:
-            identity = self._profile.rotate() if self._profile else None
+            identity = self.profile.rotate() if self.profile else None
         except SecureChatError as error:  # it is due again in an hour
             log.warning("A new encryption key could not be made: %s", error)
             return
         if identity:
             self._transport.call(lambda session, _: session.adopt(identity))
-
-    def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:
-        before = self._status
-        since = before.since if before.state is state else time.time()
-        self._status = ConnectionStatus(state, since, why, error)
-        if state is not before.state and before.state is not ConnectionState.CONNECTING:
-            if state is ConnectionState.OFFLINE:
-                self._timeline.say(f"connection lost: {why}", time.time())
-            elif state is ConnectionState.ONLINE:
-                self._timeline.say("connected again", time.time())
-        self._bump()
-
-    def _bump(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
 
 
 def _names(to: Sequence[str] | str) -> tuple[str, ...]:

@@ -64,14 +64,14 @@ def send(
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
     with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)) as client:
-        if not client.is_profile and client.user.startswith(GUEST_PREFIX):
+        if client.profile is None and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         new: list[str] = []
         if everyone:
             client.fetch_users(timeout)
             audience = client.audience(verified_only=verified_only)
             new = [peer.user for peer in audience if peer.trust is Trust.NEW]
-            if new and client.is_profile:
+            if new and client.profile:
                 terminal.say(f"new to you: {listing(new)}")
         id_ = client.send(text, EVERYONE if everyone else to, suite=Suite(suite), verified_only=verified_only)
         outcomes = client.wait_sent(id_, timeout)

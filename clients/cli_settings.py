@@ -100,10 +100,9 @@ def merge(context: click.Context, /, **options: Any) -> Settings:
 
 def home_of(settings: Settings) -> Path:
     """Where profiles are kept."""
-    from clients.keystore import default_home
+    from clients.keystore import choose_home
 
-    given = settings.home or os.environ.get("SECURECHAT_HOME")
-    return Path(given) if given else default_home()
+    return choose_home(settings.home, os.environ)
 
 
 def profile_name(settings: Settings) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ class Database:
             raise StoreFailed(path=path, why=str(error)) from error
         try:
             self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
             self._connection.execute("PRAGMA synchronous = FULL")
             with self.together():
                 self._prepare(schema, version)
@@ -43,6 +44,19 @@ class Database:
         except StoreFailed:
             self._connection.close()
             raise
+
+    def _use_wal(self) -> None:
+        """Change a new file's journal mode, for which SQLite does not wait for others that do the same."""
+        until = time.monotonic() + _BUSY_MS / 1000
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _prepare(self, schema: str, version: int) -> None:
         ((found,),) = self.query("PRAGMA user_version")

@@ -10,15 +10,14 @@ import zmq
 from zmq.utils import z85
 
 from clients.keystore import Keystore
+from clients.others import Others
 from clients.store import Store
 from core.address import BrokerAddress
-from core.errors import BrokerKeyChanged, KeyChanged, PeerUnknown
+from core.errors import BrokerKeyChanged
 from core.identity import Identity
-from core.memory import Pin
 from core.names import check_name
 from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
-from core.trust import block, trust, verify
 
 DATABASE = "profile.db"
 _BROKER = "broker"
@@ -33,6 +32,7 @@ class OpenProfile:
         self._passphrase = passphrase
         self.keys: Profile = self._keystore.open(passphrase)
         self.store = Store(self._keystore.folder / DATABASE, self.keys.data_key)
+        self.others = Others(self.keys.user, self.keys.kid, self.store)
 
     @classmethod
     def create(cls, home: Path, name: str, passphrase: str | None, signing: SigningKey | None = None) -> OpenProfile:
@@ -117,47 +117,6 @@ class OpenProfile:
         """All mail that waited at the broker has come: keys superseded long before now open nothing that is still to come."""
         self.store.set_setting(_DRAINED, str(int(time.time())))
 
-    # What a person decides about others
-
-    def pin_of(self, user: str) -> Pin:
-        """The pin of somebody whom this profile has met; raises PeerUnknown and BadName."""
-        pin = self.store.pin(check_name(user))
-        if pin is None:
-            raise PeerUnknown(user=user)
-        return pin
-
-    def number_of(self, pin: Pin) -> str:
-        """The safety number between this profile and the key that ``pin`` holds or, if it changed, the new one."""
-        from core.names import safety_number
-
-        return safety_number(self.user, self.keys.kid, pin.user, pin.offered or pin.kid)
-
-    def verify(self, shown: Pin) -> Pin:
-        """A person compared the number of ``shown``: accept its key, also a changed one, as verified.
-
-        Raises KeyChanged if another key came meanwhile: it is not the one whose number was compared.
-        """
-        pin = self.pin_of(shown.user)
-        if (pin.kid, pin.offered) != (shown.kid, shown.offered):
-            raise KeyChanged(user=pin.user)
-        return self._decide(verify(pin, _now_ms()))
-
-    def trust(self, user: str) -> Pin:
-        """A person accepts a changed key, or ends a block."""
-        return self._decide(trust(self.pin_of(user), _now_ms()))
-
-    def block(self, user: str) -> Pin:
-        """Send nothing to this name and take nothing from it."""
-        return self._decide(block(self.pin_of(user)))
-
-    def _decide(self, pin: Pin) -> Pin:
-        self.store.set_pin(pin)
-        return pin
-
     def close(self) -> None:
         """Close the database."""
         self.store.close()
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -20,7 +20,7 @@ _TICKS: Final = {
     Outcome.ABSENT: "✗ not connected",
     Outcome.GONE: "✗ left before taking it",
     Outcome.FULL: "✗ their mailbox is full",
-    Outcome.RATE: "✗ too many messages at once",
+    Outcome.RATE: "… slowed down by the broker",
     Outcome.UNSTORED: "✗ the broker could not store it",
     Outcome.EXPIRED: "✗ not fetched in time",
     Outcome.UNTRUSTED: "✗ key not believed",

@@ -259,7 +259,7 @@ def test_a_bundle_that_nobody_asked_for() -> None:
 
 @contextlib.contextmanager
 def remembering(path: Path) -> Iterator[Store]:
-    store = Store(path)
+    store = Store(path, bytes(32))
     try:
         yield store
     finally:

@@ -28,7 +28,7 @@ from tests.pairs import Client
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Store]:
-    store = Store(path)
+    store = Store(path, bytes(32))
     try:
         yield store
     finally:

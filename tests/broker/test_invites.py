@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from broker.admin import make_invite, read_ledger, release, revoke
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.profiles import OpenProfile
 from core.address import BrokerAddress
 from core.errors import BrokerUnreachable, NotInvited

@@ -86,13 +86,14 @@ def shell(env: dict[str, str], line: str) -> Finished:
 def test_1_delivered_without_a_proof_that_holds(
     env: dict[str, str], broker: BrokerProcess, bob: Running, others: tuple[str, ...], code: int
 ) -> None:
-    command = cli_command("--as", "alice", "send", "--json", "liar", *others, "unproven")
-    with Wire(broker.address).log_in("liar") as liar, Running(command, env) as sending:
+    name = f"liar-{code}"  # the broker may not have noticed yet that the other one has gone
+    command = cli_command("--as", "alice", "send", "--json", name, *others, "unproven")
+    with Wire(broker.address).log_in(name) as liar, Running(command, env) as sending:
         liar.ack([liar.delivery()])
         assert sending.wait() == code
-        sending.err.has("unproven for liar: the broker says it was taken, but gave no proof that holds")
+        sending.err.has(f"unproven for {name}: the broker says it was taken, but gave no proof that holds")
         sent = json.loads(sending.out.has("recipients"))
-    assert sent["recipients"] == {"liar": "unproven", **dict.fromkeys(others, "delivered")}
+    assert sent["recipients"] == {name: "unproven", **dict.fromkeys(others, "delivered")}
     if others:
         got(bob, "unproven")
 

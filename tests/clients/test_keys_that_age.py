@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from broker.curve import new_curve_keys
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.keystore import Keystore
 from clients.profiles import OpenProfile
 from core.bundle import Bundle, read_bundle

@@ -12,7 +12,7 @@ import pytest
 
 from broker.admin import make_invite
 from broker.storage import LOG_NAME
-from clients import cli_trust
+from clients import making
 from clients.chat import ChatClient
 from clients.keystore import Keystore
 from clients.profiles import OpenProfile
@@ -77,9 +77,9 @@ def test_a_profile_that_may_hold_its_name_is_not_taken_back(
             until(lambda: list(broker.router.door._ledger.invites()))
         with no_writing(broker.folder):
             for seconds in (0.5, 2.0, 8.0):  # a machine that is too busy to get that far in so little time gets more
-                monkeypatch.setattr(cli_trust, "DEFAULT_TIMEOUT", seconds)
+                monkeypatch.setattr(making, "_PATIENCE", seconds)
                 with contextlib.suppress(BrokerUnreachable):
-                    assert cli_trust._claim(profile, address, tmp_path) is False
+                    assert making._claim(profile, address) is False
                 if broker.router.door._claims:
                     break
                 profile = OpenProfile.create(tmp_path, "alice", None)

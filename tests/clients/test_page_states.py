@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.page_chat import has_ended
 from clients.page_state import DEPARTURES, Chat, Departures
 from core.address import BrokerAddress
