@@ -24,7 +24,7 @@ from clients.page_trust import draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
-from core.errors import KeyChanged, LoginRefused, NobodyHere, PeerBlocked, SecureChatError
+from core.errors import KeyChanged, NobodyHere, PeerBlocked, SecureChatError
 from core.names import EVERYONE
 
 _CONNECTING_MS: Final = 500  # somebody sits there and waits for just this
@@ -65,7 +65,7 @@ def show(chat: Chat) -> None:
 
 def has_ended(status: ConnectionStatus) -> bool:
     """Whether this client will never be online again."""
-    return status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED) or isinstance(status.error, LoginRefused)
+    return status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED)
 
 
 def _outside(chat: Chat) -> tuple[object, ...]:
@@ -132,7 +132,7 @@ def _connection(chat: Chat) -> None:
         case ConnectionState.CONNECTING:
             doing = "Connecting to" if chat.client.kid else "Making an RSA key pair, then connecting to"
             _panel("", f"{doing} {chat.client.broker.where} …", keep)
-        case ConnectionState.OFFLINE if not has_ended(status):
+        case ConnectionState.OFFLINE:
             gone = max(0.0, now - status.since)
             why = f"Not connected for {lasting(gone)}." if gone >= 1 else "Not connected."
             hint = f" {status.error.advice}" if status.error and status.error.advice else ""

@@ -92,7 +92,8 @@ class Timeline:
                     self._system(entry.user, f"{entry.user} left", when)
             case PeerKeyChanged(user, _, new_kid, accepted):
                 held = "" if accepted else "; nothing is sent to it or taken from it until you accept it"
-                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when)
+                # A guest's next key is of interest only to who has a conversation with that guest.
+                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when, aside=accepted)
             case Receipt(id_, user, outcome):
                 self._receipt(f"out-{id_.hex()}", user, outcome)
             case _:
@@ -139,8 +140,9 @@ class Timeline:
             )
         )
 
-    def _system(self, user: str, text: str, when: float) -> None:
-        for conversation in (EVERYONE, user) if user in self._lines else (EVERYONE,):
+    def _system(self, user: str, text: str, when: float, *, aside: bool = False) -> None:
+        places = (() if aside else (EVERYONE,)) + ((user,) if user in self._lines else ())
+        for conversation in places:
             self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, when, conversation, user, text))
 
     def _receipt(self, key: str, user: str, outcome: Outcome) -> None:
