@@ -151,6 +151,10 @@ class Door:
         """  # noqa: D205 - one sentence
         self._unproven.pop(connection.rid, None)
 
-    def overdue(self, now: Instant) -> list[Connection]:
-        """Connections that have been at their login for too long."""
-        return [one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX]
+    def overdue(self, now: Instant) -> list[tuple[Connection, Reason]]:
+        """Connections that have been at their login for too long, with what to tell them.
+
+        Whoever waits for the log comes in later: a claim that is on its way to the disk counts once it is there.
+        """
+        late = (one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX)
+        return [(one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED) for one in late]

@@ -43,6 +43,7 @@ from core.messages import (
     Hello,
     Lookup,
     Mode,
+    Noted,
     Ping,
     Pong,
     Prove,
@@ -233,7 +234,7 @@ class Router:
                 self._renew(connection, bundle, now)
             case Bye():
                 self.gone(connection)
-            case Pong():
+            case Pong() | Noted():
                 pass
             case Hello() | Prove():
                 self.malformed(rid)
@@ -286,7 +287,7 @@ class Router:
         hello = connection.hello
         seq = self.door.note_bundle(hello, hello.bundle, now) if hello.bundle else None
         self.directory.enter(connection, kid_of(hello.ik), seq or 0)
-        self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex()))
+        self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex(), waiting=0))
         if hello.mode is Mode.FULL:
             self._send_roster(connection)
 
@@ -313,8 +314,8 @@ class Router:
 
     def sweep(self, now: Instant) -> None:
         """End what has been silent, or at its login, for too long. Call it about once a second."""
-        for connection in self.door.overdue(now):
-            self._refuse(connection.rid, connection, Reason.LOGIN_FAILED)
+        for connection, reason in self.door.overdue(now):
+            self._refuse(connection.rid, connection, reason)
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)

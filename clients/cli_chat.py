@@ -9,7 +9,7 @@ import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
 from clients.terminal import NETWORK, OK, Terminal, exit_code_of, faint, strong
-from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
+from clients.view import clock, iso, key_changed_json, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
 from core.bundle import Suite
 from core.encoding import b64url
@@ -91,6 +91,9 @@ def send(
             for name in names:
                 error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
                 terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
+        elif outcome is Outcome.UNPROVEN:
+            why = "the broker says it was taken, but gave no proof that holds"
+            terminal.warn(f"{click.style('unproven', fg='red')} for {listing(names)}: {why}")
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
         else:
@@ -144,6 +147,8 @@ def _tell(terminal: Terminal, me: str, event: Event) -> None:
             terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
             if not accepted:
                 terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
+                if terminal.as_json:
+                    terminal.data("", key_changed_json(event))
         case Disconnected(why):
             terminal.say(f"connection lost: {why}; trying again")
         case RosterChanged(joined, _, initial) if initial:

@@ -59,7 +59,7 @@ def init(
         {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
     )
     if not claimed:
-        which = f"The broker at {address.where} cannot be reached" if address else "No broker is running here"
+        which = f"The broker at {address.where} does not answer" if address else "No broker is running here"
         terminal.say(f"{which}: the name is claimed when this profile first connects to one.")
     if not passphrase:
         terminal.say("Its keys are not encrypted: whoever can read your files can read them.")

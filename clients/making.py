@@ -46,7 +46,8 @@ def _claim(profile: OpenProfile, address: BrokerAddress) -> bool:
     except (LoginRefused, BrokerKeyMismatch):
         raise
     except BrokerUnreachable:
-        if address.invite is not None:  # it is not kept, so there would be no way in later
+        # An invite is not kept, so there would be no way in later. In doubt the profile holds its name already.
+        if address.invite is not None and not client.in_doubt:
             raise
         return False
     finally:

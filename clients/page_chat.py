@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
 from clients import page_connect
-from clients.chat import ConnectionState, ConnectionStatus
+from clients.chronicle import ConnectionState, ConnectionStatus
 from clients.page_broker import REFRESH_MS
 from clients.page_log import SUITE_NAMES, failed, first_shown, log_blocks, plain
 from clients.page_people import draw_head, draw_people

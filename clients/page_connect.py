@@ -8,7 +8,8 @@ from typing import Final
 import streamlit as st
 
 from clients import page_unlock
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.discovery import choose_broker
 from clients.page_broker import local_broker, say_error, wait_for_broker
 from clients.page_log import plain

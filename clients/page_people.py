@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 import streamlit as st
 
-from clients.chat import ConnectionState, Peer
+from clients.chat import Peer
+from clients.chronicle import ConnectionState
 from clients.page_log import literal, plain
 from clients.page_state import Chat
 from clients.page_trust import badge, draw_verify, mark, trust_of

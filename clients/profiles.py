@@ -21,6 +21,7 @@ from core.rsa import OpeningKey, SigningKey
 
 DATABASE = "profile.db"
 _BROKER = "broker"
+_DRAINED = "drained"
 
 
 class OpenProfile:
@@ -30,7 +31,7 @@ class OpenProfile:
         self._keystore = Keystore(home, name)
         self._passphrase = passphrase
         self.keys: Profile = self._keystore.open(passphrase)
-        self.store = Store(self._keystore.folder / DATABASE)
+        self.store = Store(self._keystore.folder / DATABASE, self.keys.data_key)
         self.others = Others(self.keys.user, self.keys.kid, self.store)
 
     @classmethod
@@ -77,7 +78,9 @@ class OpenProfile:
 
         def change(profile: Profile) -> Profile:
             now = time.time()
-            return profile.rotated(OpeningKey.generate(), now).without_old_keys(now) if profile.rotation_due(now) else profile
+            if not profile.rotation_due(now):
+                return profile
+            return profile.rotated(OpeningKey.generate(), now).without_old_keys(float(self.store.setting(_DRAINED) or 0))
 
         before, self.keys = self.keys, self._keystore.update(self._passphrase, change)
         return self.identity() if self.keys.seq != before.seq else None
@@ -101,6 +104,10 @@ class OpenProfile:
         """Pin the broker: the first login succeeded there. A new place of the same broker is kept, too."""
         if self.check_broker(address).url != self.store.setting(_BROKER):
             self.store.set_setting(_BROKER, address.url)
+
+    def drained(self) -> None:
+        """All mail that waited at the broker has come: keys superseded long before now open nothing that is still to come."""
+        self.store.set_setting(_DRAINED, str(int(time.time())))
 
     def close(self) -> None:
         """Close the database."""

@@ -19,7 +19,15 @@ from zmq.utils import z85
 
 from core.address import BrokerAddress
 from core.clock import Instant
-from core.errors import BrokerKeyMismatch, BrokerUnreachable, LoginRefused, NotInvited, RemoteProtocolError, SecureChatError
+from core.errors import (
+    BrokerKeyMismatch,
+    BrokerUnreachable,
+    LoginRefused,
+    NotInvited,
+    RemoteProtocolError,
+    SecureChatError,
+    StoreFailed,
+)
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
 from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
@@ -31,7 +39,7 @@ Command = Callable[[Session, Instant], list[Event]]
 
 _TICK_MS: Final = 500
 _LINGER_MS: Final = 500
-_BURST: Final = 256
+_BURST: Final = 64  # messages in one turn: other processes of the profile cannot write meanwhile
 
 # zmq_socket_monitor(3): the event and its value. zmq.utils.monitor reads it too, but imports asyncio with all it needs.
 _EVENT: Final = struct.Struct("=hi")
@@ -62,9 +70,10 @@ class ConnectionEnded(Exception):
 class Transport:
     """Runs a session in a thread of its own: connects, moves frames, reconnects with a growing, jittered pause.
 
-    ``make_session`` runs in that thread (it may make keys). ``on_events`` gets what happened and, where a connection
-    ended, the error; it is called in that thread and must not block. ``curve_secret`` gives the CURVE secret key (32 bytes)
-    for the next connection; None means a fresh one.
+    ``make_session`` runs in that thread (it may make keys). ``keep`` gets what happened together with what the session
+    remembers of it; ``on_events`` gets it once that is safe, with the error where a connection ended, and an empty list about
+    twice a second. Both are called in that thread and must not block. ``curve_secret`` gives the CURVE secret key (32
+    bytes) for the next connection; None means a fresh one.
     """
 
     def __init__(
@@ -73,11 +82,13 @@ class Transport:
         make_session: Callable[[], Session],
         on_events: Callable[[list[Event], SecureChatError | None], None],
         curve_secret: Callable[[], bytes | None] = lambda: None,
+        keep: Callable[[list[Event]], None] = lambda _: None,
     ) -> None:
         self._address = address
         self._make_session = make_session
         self._on_events = on_events
         self._curve_secret = curve_secret
+        self._keep = keep
         self._commands: deque[Command] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -118,7 +129,11 @@ class Transport:
     def _main(self) -> None:
         try:
             session = self._make_session()
-            self._connect_until_stopped(session)
+            try:
+                self._connect_until_stopped(session)
+            finally:
+                with contextlib.suppress(StoreFailed):  # others find out by themselves, only later
+                    session.release()
         except Exception as error:  # the thread's last line of defence: a silent end would look like a hang
             log.exception("the transport failed")
             self._on_events([Disconnected("an internal error")], BrokerUnreachable(where=self._address.where, why=repr(error)))
@@ -152,12 +167,14 @@ class Transport:
     def _rest(self, seconds: float, session: Session) -> None:
         until = time.monotonic() + seconds
         self._hurry = False
+        poller = zmq.Poller()
+        poller.register(self._wake_out, zmq.POLLIN)
         while not self._stopping.is_set() and not self._hurry and (left := until - time.monotonic()) > 0:
-            poller = zmq.Poller()
-            poller.register(self._wake_out, zmq.POLLIN)
-            if poller.poll(int(left * 1000) + 1):
+            if poller.poll(min(int(left * 1000) + 1, _TICK_MS)):
                 self._drain_wake()
+            with contextlib.suppress(ConnectionEnded):  # there is none to end; the next one tries again
                 self._run_commands(session)
+            self._on_events([], None)
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
         self._look_up(endpoint)
@@ -217,26 +234,43 @@ class Transport:
                 self._receive(sock, session)
             if monitor in ready:
                 shaken = self._watch(monitor, shaken=shaken)
-            if events := session.tick(instant()):
-                self._on_events(events, None)
+            self._on_events(self._turn(session, lambda: session.tick(instant())), None)
             if session.state in (State.OFFLINE, State.REFUSED):
                 return
             if session.state is not State.READY and time.monotonic() > deadline:
                 raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="it does not answer"))
 
-    def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
-        events: list[Event] = []
+    def _turn(self, session: Session, work: Callable[[], list[Event]]) -> list[Event]:
+        """Let the session do something, and keep what comes of it; raises ConnectionEnded if that cannot be kept."""
         try:
-            for _ in range(_BURST):
-                events += session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
-        except zmq.Again:
-            pass
-        except RemoteProtocolError as error:
-            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=str(error))) from error
-        finally:
-            refused = next((event.error for event in events if isinstance(event, Refused)), None)
-            if events:
-                self._on_events(events, refused)
+            with session.together():
+                events = work()
+                self._keep(events)
+        except StoreFailed as error:
+            session.forget()
+            raise ConnectionEnded(error) from error
+        return events
+
+    def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
+        broken: RemoteProtocolError | None = None
+
+        def burst() -> list[Event]:
+            nonlocal broken
+            events: list[Event] = []
+            try:
+                for _ in range(_BURST):
+                    events += session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
+            except zmq.Again:
+                pass
+            except RemoteProtocolError as error:  # what came before it is good
+                broken = error
+            return events
+
+        events = self._turn(session, burst)
+        refused = next((event.error for event in events if isinstance(event, Refused)), None)
+        self._on_events(events, refused)
+        if broken:
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=str(broken))) from broken
 
     def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
         while monitor.poll(0):
@@ -258,9 +292,8 @@ class Transport:
 
     def _run_commands(self, session: Session) -> None:
         while self._commands:
-            events = self._commands.popleft()(session, instant())
-            if events:
-                self._on_events(events, None)
+            command = self._commands.popleft()
+            self._on_events(self._turn(session, lambda: command(session, instant())), None)  # noqa: B023 - called at once
 
     def _flush(self, sock: zmq.Socket[bytes], session: Session) -> None:
         self._backlog.extend(session.outgoing())

@@ -9,19 +9,23 @@ from typing import Final
 
 from core.content import Content, Text
 from core.encoding import b64url
-from core.events import Message, Outcome
+from core.events import Message, Outcome, PeerKeyChanged
+from core.names import fingerprint
 
 _TICKS: Final = {
     Outcome.QUEUED: "… queued",
     Outcome.SENT: "… sent",
     Outcome.STORED: "✓ stored",
-    Outcome.TAKEN: "✓ taken",
     Outcome.DELIVERED: "✓✓ delivered",
     Outcome.ABSENT: "✗ not connected",
     Outcome.GONE: "✗ left before taking it",
-    Outcome.FULL: "✗ reads too slowly",
+    Outcome.FULL: "✗ their mailbox is full",
+    Outcome.RATE: "… slowed down by the broker",
+    Outcome.UNSTORED: "✗ the broker could not store it",
+    Outcome.EXPIRED: "✗ not fetched in time",
     Outcome.UNTRUSTED: "✗ key not believed",
     Outcome.REFUSED: "✗ could not be opened there",
+    Outcome.UNPROVEN: "✗ delivered, says the broker without proof",
     Outcome.CHANGED: "✗ key changed",
     Outcome.BLOCKED: "✗ blocked by you",
 }
@@ -31,13 +35,16 @@ _WORST: Final = (
     Outcome.UNTRUSTED,
     Outcome.BLOCKED,
     Outcome.REFUSED,
+    Outcome.EXPIRED,
+    Outcome.UNSTORED,
+    Outcome.RATE,
+    Outcome.UNPROVEN,
     Outcome.FULL,
     Outcome.GONE,
     Outcome.ABSENT,
     Outcome.QUEUED,
     Outcome.SENT,
     Outcome.STORED,
-    Outcome.TAKEN,
     Outcome.DELIVERED,
 )
 
@@ -135,6 +142,17 @@ def message_json(message: Message) -> dict[str, object]:
         "missing": message.place.missing,
         "late": message.place.late,
         "fork": message.place.fork,
+    }
+
+
+def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:
+    """A changed key in the documented, versioned form of ``--json``: the fingerprints of the known key and of the new one."""
+    return {
+        "v": 1,
+        "type": "key-changed",
+        "user": change.user,
+        "known": fingerprint(change.old_kid),
+        "fingerprint": fingerprint(change.new_kid),
     }
 
 

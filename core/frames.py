@@ -31,6 +31,7 @@ from core.messages import (
     Ack,
     Bundles,
     Bye,
+    CaughtUp,
     Challenge,
     Control,
     Deliver,
@@ -39,7 +40,9 @@ from core.messages import (
     FromBroker,
     FromClient,
     Hello,
+    Kept,
     Lookup,
+    Noted,
     Ping,
     Pong,
     Prove,
@@ -66,6 +69,9 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
     b"L": Lookup,
     b"B": Bundles,
     b"K": Renew,
+    b"V": CaughtUp,
+    b"T": Kept,
+    b"N": Noted,
     b"I": Ping,
     b"J": Pong,
     b"Q": Bye,
@@ -73,7 +79,7 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
 }
 _BYTE_OF: Final = {kind: verb for verb, kind in _VERBS.items()}
 _DECODERS: Final = {verb: msgspec.msgpack.Decoder(kind) for verb, kind in _VERBS.items()}
-_FROM_CLIENT: Final = frozenset(b"HPULKIJQ")
+_FROM_CLIENT: Final = frozenset(b"HPULKNIJQ")
 
 
 ACK_SIZE: Final = COPY_ID_BYTES + HASH_BYTES
@@ -162,7 +168,7 @@ def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
         return Deliver(copy_id, mid, _name(head[_DELIVER_HEAD:]), frames[1], frames[2] if len(frames) == 3 else None)
     if verb == b"R":
         return Results(tuple(_result_items(head)))
-    if verb in _VERBS and head[0] in b"HPULKA":
+    if verb in _VERBS and head[0] in b"HPULKNA":
         raise FrameError(what="a broker does not say this")
     message = _read_control(head)
     if isinstance(message, Roster):
@@ -173,6 +179,9 @@ def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
             _check_name(found.user)
             if found.bundle is not None:
                 _check_bundle(found.bundle)
+    elif isinstance(message, Kept):
+        for told in message.told:
+            _check_name(told.user)
     return message  # type: ignore[return-value]  # the verbs of clients were refused above
 
 

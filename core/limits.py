@@ -58,6 +58,7 @@ CONTROL_MAX: Final = 32 * 1024  # what a client may send in one control frame
 LOOKUP_MAX: Final = 64  # bundles of about 1.3 KiB, so that the answer stays under FRAME_MAX
 ACKS_MAX: Final = 512
 RESULTS_MAX: Final = 1024
+KEPT_MAX: Final = 512
 ROSTER_CHUNK: Final = 1024  # entries of about 80 bytes in one roster frame
 ROSTER_MAX: Final = 64 * 1024  # what a client keeps; far more than a broker has file descriptors for
 

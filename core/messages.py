@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from core.bundle import Kind, SignedBundle
 from core.limits import (
     HASH_BYTES,
+    KEPT_MAX,
     LOOKUP_MAX,
     MID_BYTES,
     NAME_MAX,
@@ -24,6 +25,7 @@ _Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 _Hash = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 _Spki = Annotated[bytes, Meta(min_length=SPKI_BYTES, max_length=SPKI_BYTES)]
 _Signature = Annotated[bytes, Meta(min_length=RSA_BYTES, max_length=RSA_BYTES)]
+_Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Mid = Annotated[bytes, Meta(min_length=MID_BYTES, max_length=MID_BYTES)]
 
 
@@ -40,9 +42,12 @@ class Status(IntEnum):
     STORED = 1  # committed to the broker's disk
     DELIVERED = 2  # opened by the recipient's client, with a proof
     ABSENT = 16  # no such user is connected
-    FULL = 17  # the recipient reads too slowly
+    FULL = 17  # the recipient reads too slowly, or its mailbox has no room
     GONE = 18  # the recipient left before acknowledging it
     REFUSED = 19  # the recipient's client could not open it
+    EXPIRED = 20  # stored, but not fetched in the time that the broker keeps mail
+    RATE = 21  # the sender sends more than the broker lets it
+    UNSTORED = 22  # the broker's disk did not take it
 
 
 class Reason(StrEnum):
@@ -95,10 +100,14 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
 
 
 class Welcome(Struct, frozen=True, forbid_unknown_fields=True):
-    """The login succeeded. The roster follows in ROSTER frames where the mode is ``full``."""
+    """The login succeeded. The roster follows in ROSTER frames where the mode is ``full``.
+
+    ``waiting`` counts the copies in the user's mailbox, which follow too, until CAUGHT-UP.
+    """
 
     version: int
     connection: Annotated[str, Meta(max_length=64)]
+    waiting: _Number
 
 
 class Roster(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +148,32 @@ class Renew(Struct, frozen=True, forbid_unknown_fields=True):
     bundle: SignedBundle
 
 
+class CaughtUp(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whatever waited in the mailbox at the login has been delivered to this connection."""
+
+
+class Told(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What became of a copy after its RESULT said that it was stored."""
+
+    mid: _Mid
+    user: _Name
+    status: Status
+    proof: _Hash | None
+
+
+class Kept(Struct, frozen=True, forbid_unknown_fields=True):
+    """News of copies that were stored. The broker keeps them for a profile until NOTED names ``upto`` or more."""
+
+    upto: _Number
+    told: Annotated[tuple[Told, ...], Meta(min_length=1, max_length=KEPT_MAX)]
+
+
+class Noted(Struct, frozen=True, forbid_unknown_fields=True):
+    """The client has the news up to this number safe."""
+
+    upto: _Number
+
+
 class Ping(Struct, frozen=True, forbid_unknown_fields=True):
     """Still here? Any traffic counts as an answer; PONG is one."""
 
@@ -159,7 +194,22 @@ class Error(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Control = (
-    Hello | Challenge | Prove | Welcome | Roster | Users | Lookup | Bundles | Renew | Ping | Pong | Bye | Error
+    Hello
+    | Challenge
+    | Prove
+    | Welcome
+    | Roster
+    | Users
+    | Lookup
+    | Bundles
+    | Renew
+    | CaughtUp
+    | Kept
+    | Noted
+    | Ping
+    | Pong
+    | Bye
+    | Error
 )  # fmt: skip
 
 
@@ -211,5 +261,5 @@ class Deliver(Struct, frozen=True):
     wrap: bytes | None
 
 
-FromClient = Hello | Prove | Users | Lookup | Renew | Ping | Pong | Bye | Ack | Send | Fanout
-FromBroker = Challenge | Welcome | Roster | Bundles | Ping | Pong | Bye | Error | Results | Deliver
+FromClient = Hello | Prove | Users | Lookup | Renew | Noted | Ping | Pong | Bye | Ack | Send | Fanout
+FromBroker = Challenge | Welcome | Roster | Bundles | CaughtUp | Kept | Ping | Pong | Bye | Error | Results | Deliver

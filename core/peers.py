@@ -10,7 +10,7 @@ from core.events import Event, PeerKeyChanged, RosterChanged, Trust
 from core.limits import ROSTER_MAX
 from core.memory import Memory
 from core.messages import Entry, Roster
-from core.trust import holds, seen
+from core.trust import admits, seen, turned_away
 
 _KEEP_BUNDLE_MS = 24 * 3600 * 1000
 """Look a bundle up again after a day: the key in it may have been superseded, and is kept for a week only."""
@@ -81,23 +81,33 @@ class Peers:
         What becomes of the pin, ``core.trust.seen`` says.
         """
         before = self._memory.pin(user)
+        if not self.may_receive(user, kid):
+            return False, self.turn_away(user, kid, now_ms)
         pin = seen(before, user, kid, profile=kind is Kind.PROFILE, now_ms=now_ms)
-        if pin == before:
-            return pin.kid == kid and not pin.blocked, []
-        self._memory.set_pin(pin)
+        if pin != before:
+            self._memory.set_pin(pin)
         if before is None or before.kid == kid:
-            return not pin.blocked, []
-        accepted = pin.kid == kid
-        if accepted:
-            self._changed.add(user)
-        return accepted, [PeerKeyChanged(user, before.kid, kid, accepted=accepted)]
+            return True, []
+        self._changed.add(user)
+        return True, [PeerKeyChanged(user, before.kid, kid, accepted=True)]
+
+    def turn_away(self, user: str, kid: bytes, now_ms: int) -> list[Event]:
+        """Note a key that the pin of ``user`` does not admit beside it, and tell of it once. A block stays as it is."""
+        before = self._memory.pin(user)
+        if before is None or (pin := turned_away(before, kid, now_ms)) == before:
+            return []
+        self._memory.set_pin(pin)
+        return [PeerKeyChanged(user, before.kid, kid, accepted=False)]
+
+    def blocks(self, user: str) -> bool:
+        """Whether a person has blocked this name."""
+        pin = self._memory.pin(user)
+        return pin is not None and pin.blocked
 
     def may_receive(self, user: str, kid: bytes) -> bool:
         """Whether a message signed with ``kid`` under this name may be opened, without changing anything."""
         pin = self._memory.pin(user)
-        if pin is None:
-            return True
-        return not pin.blocked and (pin.kid == kid or not holds(pin))
+        return pin is None or admits(pin, kid)
 
     def bundle(self, user: str, now_ms: int) -> Bundle | None:
         """The bundle to seal to now; None if it must be looked up."""

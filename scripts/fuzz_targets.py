@@ -112,7 +112,7 @@ def _from_brokers() -> tuple[bytes, ...]:
     delivered = messages.Result(bytes(16), 1, messages.Status.DELIVERED, bytes(32))
     said: list[Sequence[bytes]] = [
         frames.control(messages.Challenge(bytes(32))),
-        frames.control(messages.Welcome(1, "connection")),
+        frames.control(messages.Welcome(1, "connection", 0)),
         frames.control(messages.Roster(full=True, more=False, joined=entries, left=("dave",))),
         frames.control(messages.Bundles((messages.Found("alice", _bundle("alice")), messages.Found("bob", None)))),
         frames.control(messages.Pong()),
@@ -228,7 +228,7 @@ def _session(data: bytes) -> None:
     me = guest_identity("bob", BOB.signing, BOB.opening, sid=bytes(16), now=NOW.wall)
     session = Session(me, messages.Mode.FULL, BROKER_KEY, random=random.Random(1).randbytes)
     session.connect(bytes(32), NOW)
-    for said in (messages.Challenge(bytes(32)), messages.Welcome(1, "x")):
+    for said in (messages.Challenge(bytes(32)), messages.Welcome(1, "x", 0)):
         session.receive(frames.control(said), NOW)
     session.submit(bytes(range(16)), "hello", ["alice"], everyone=False, suite=Suite.HYBRID, now=NOW)
     session.receive(frames.control(messages.Bundles((messages.Found("alice", _ALICES),))), NOW)

@@ -29,7 +29,7 @@ _LIMIT: Final = 300  # seconds for one run of the tests; a mutant that hangs the
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "core.opening": (
         "RECEIVE_ORDER", "_limits", "_parse", "_allow_list", "_sender", "_recipient", "_signature", "_route", "_freshness",
-        "_replay", "_decrypt", "_commit", "_aead", "_unpad", "_content",
+        "_replay", "_pin", "_decrypt", "_commit", "_aead", "_unpad", "_content",
     ),
     "core.bundle": ("valid_at", "read_bundle"),
     "core.encoding": ("from_b64url", "strict_json", "unpack"),
@@ -40,8 +40,8 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
         "read_from_client", "read_from_broker", "ack_items", "_result_items", "_read_fanout", "_check_counts", "_check_name",
         "_check_bundle", "_name",
     ),
-    "core.peers": ("roster", "meet", "may_receive", "bundle", "learn"),
-    "core.trust": ("holds", "seen"),
+    "core.peers": ("roster", "meet", "turn_away", "may_receive", "bundle", "learn"),
+    "core.trust": ("admits", "seen", "turned_away"),
     "core.sending": ("found", "answered", "_others_by_now"),
     "core.vault": ("unlock", "_read"),
     "broker.door": ("check", "_check_name", "committed", "note_bundle"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core.messages import Results
+from core.messages import CaughtUp, Results
 from core.session import TRANSITIONS, Connect, Lost
 
 PAGE = Path(__file__).parent.parent / "docs" / "PROTOCOL.md"
@@ -23,7 +23,8 @@ def table() -> str:
 
 
 def _word(kind: type) -> str:
-    name = "RESULT" if kind is Results else kind.__name__
+    names: dict[type, str] = {Results: "RESULT", CaughtUp: "CAUGHT-UP"}
+    name = names.get(kind, kind.__name__)
     return f"*{name.lower()}*" if kind in (Connect, Lost) else name.upper()
 
 

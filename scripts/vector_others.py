@@ -142,7 +142,7 @@ def frames_vectors() -> Vectors:
     }
     broker: dict[str, frames.Frames] = {
         "challenge": frames.control(messages.Challenge(bytes(32))),
-        "welcome": frames.control(messages.Welcome(1, "c0ffee")),
+        "welcome": frames.control(messages.Welcome(1, "c0ffee", 0)),
         "roster": frames.control(messages.Roster(True, False, (entry,), ("bob",))),
         "bundles": frames.control(messages.Bundles((messages.Found("alice", bundle), messages.Found("bob", None)))),
         "ping": frames.control(messages.Ping()),

@@ -272,7 +272,7 @@ def test_a_broker_of_another_version_is_ours() -> None:
     session.connect(bytes(32), town.now)
     session.receive(frames.control(Challenge(bytes(32))), town.now)
     with pytest.raises(RemoteProtocolError):
-        session.receive(frames.control(Welcome(2, "x")), town.now)
+        session.receive(frames.control(Welcome(2, "x", 0)), town.now)
     older = at(town)
     assert refusal(older.say(frames.control(older.hello(versions=(2, 3))))[0]) is Reason.VERSION
 
@@ -281,7 +281,7 @@ def test_the_broker_welcomes_who_has_not_proved_anything() -> None:
     """Out of turn, whatever it says: before the challenge nothing but a challenge is believed."""
     town = Town()
     out_of_turn: Sequence[Frames] = (
-        frames.control(Welcome(1, "x")),
+        frames.control(Welcome(1, "x", 0)),
         frames.control(messages.Roster(full=True, more=False, joined=(), left=())),
         frames.control(messages.Bundles((messages.Found("bob", None),))),
         frames.deliver(bytes(8), bytes(16), "bob", b"x", None),

@@ -19,7 +19,7 @@ from core.session import State
 from tests.attacks.lies import Town, profile_identity
 from tests.broker.raw import Raw, refusal
 from tests.keys import keys_of
-from tests.pairs import Client
+from tests.pairs import Client, swallow
 
 CURVE = os.urandom(32)
 
@@ -173,9 +173,10 @@ def test_a_disk_that_is_slow_ends_the_login_not_the_claim(town: Town) -> None:
     town.router.sweep(town.now)
     town.commit()
     town.settle()
-    assert alice.session.state is not State.READY
+    assert (alice.session.state, alice.session.in_doubt) == (State.OFFLINE, True)  # not refused: it is to come again
     assert town.router.connections == {}
     assert town.ledger.owner("alice") is not None
+    assert try_to_join(town, alice) is State.READY
 
 
 def test_proving_twice_while_the_claim_is_written_claims_once(town: Town) -> None:
@@ -247,6 +248,28 @@ def test_a_profile_consumes_a_use_with_its_claim_and_none_by_coming_back(town: T
     for way_in in (curve, key):
         town.lose(alice)
         assert try_to_join(town, alice, way_in) is State.READY
+    assert used(town, key) == 1
+
+
+@pytest.mark.parametrize("profile", [True, False])
+def test_whoever_did_not_hear_that_the_invite_let_them_in_comes_in_by_it_again(town: Town, profile: bool) -> None:
+    """The WELCOME is lost after the only use was consumed: the same name and key still get by, and nobody else does."""
+    key = invite(town)
+    alice = town.profile("alice") if profile else town.make("alice")
+    alice.to_client = swallow(Welcome, Roster)
+    town.begin(alice, key)
+    town.settle()
+    assert (alice.session.state, alice.session.in_doubt, used(town, key)) == (State.PROVING, True, 1)
+    for lost in (True, False):  # the broker may not have noticed that the first connection is gone
+        if lost:
+            town.lose(alice)
+        else:
+            alice.session.lost()
+        assert town.ledger.knows(key, town.now.wall)
+        assert try_to_join(town, alice, key) is State.READY
+        assert (alice.session.in_doubt, used(town, key)) == (False, 1)
+    for other in (town.profile("bob"), town.make("alice", keys=keys_of("mallory"))):
+        assert try_to_join(town, other, key) in (Reason.NOT_INVITED, Reason.NAME_TAKEN)
     assert used(town, key) == 1
 
 

@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from broker.admin import make_invite, read_ledger, release, revoke
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.profiles import OpenProfile
 from core.address import BrokerAddress
 from core.errors import BrokerUnreachable, LoginRefused, NotInvited
@@ -129,6 +130,21 @@ def test_a_profile_comes_in_by_it_once_and_then_by_its_own_key(broker: LocalBrok
         with online(profile, broker.address):
             assert broker.present == {"alice"}
         assert used(broker, address) == 1
+
+
+def test_a_profile_that_did_not_hear_that_it_was_let_in_comes_in_by_the_invite_again(
+    broker: LocalBroker, tmp_path: Path
+) -> None:
+    address = invite(broker)
+    with contextlib.closing(OpenProfile.create(tmp_path, "alice", None)) as profile:
+        with Wire(address, secret=address.invite) as wire:
+            wire.say(wire.prove_up(profile.identity()))
+            until(lambda: used(broker, address))  # its claim is on the broker's disk
+        until(lambda: not broker.router.connections)
+        with online(profile, address):
+            assert broker.present == {"alice"}
+        with online(profile, broker.address):
+            assert used(broker, address) == 1
 
 
 def test_a_revoked_and_an_ended_invite_let_nobody_in(broker: LocalBroker) -> None:

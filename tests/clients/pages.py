@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
-from clients.chat import ConnectionState
+from clients.chronicle import ConnectionState
 from clients.page_state import Chat
 from core.encoding import b64url
 from tests.broker_process import ROOT

@@ -11,7 +11,8 @@ import pytest
 
 from broker.access import Access
 from broker.curve import new_curve_keys
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from core.address import BrokerAddress
 from core.bundle import Suite
 from core.content import Text
@@ -135,7 +136,7 @@ def test_events_come_once_and_in_order_and_end_with_the_client(broker: LocalBrok
     client = ChatClient("alice", broker.address)
     client.start()
     client.wait_ready(PATIENCE)
-    until(lambda: client._rosters)
+    until(lambda: client._chronicle.rosters)
     client.close()
     events = list(client.events())
     assert isinstance(events[0], Welcomed)
@@ -156,7 +157,7 @@ def test_events_that_nobody_was_to_read_are_not_kept(broker: LocalBroker) -> Non
     with ChatClient("alice", broker.address, events=False) as client:
         with pytest.raises(ValueError, match="events=False"):
             next(client.events())
-        assert client._feed is None
+        assert client._chronicle._feed is None
 
 
 def test_a_refused_client_says_why_and_ends(broker: LocalBroker) -> None:

@@ -95,7 +95,7 @@ def test_long_text_is_folded_and_complete() -> None:
         (Outcome.QUEUED, "waiting"),
         (Outcome.SENT, "waiting"),
         (Outcome.STORED, "fine"),
-        (Outcome.TAKEN, "fine"),
+        (Outcome.UNPROVEN, "bad"),
         (Outcome.DELIVERED, "done"),
         (Outcome.ABSENT, "bad"),
         (Outcome.GONE, "bad"),

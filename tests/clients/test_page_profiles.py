@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.keystore import Keystore
 from clients.page_state import DEPARTURES
 from clients.profiles import OpenProfile

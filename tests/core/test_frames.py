@@ -26,6 +26,8 @@ unique_names = st.lists(names, min_size=1, max_size=6, unique=True)
 controls = st.one_of(st.just(messages.Ping()), st.just(messages.Pong()), st.just(messages.Bye()))
 spkis = st.binary(min_size=294, max_size=294)
 versions = st.lists(st.integers(-(2**63), 2**63), min_size=1, max_size=16).map(tuple)
+numbers = st.integers(0, 2**63 - 1)
+news = st.builds(messages.Told, mids, names, st.sampled_from(Status), st.none() | hashes)
 
 from_clients = st.one_of(
     controls,
@@ -44,16 +46,19 @@ from_clients = st.one_of(
     st.builds(messages.Prove, st.binary(min_size=256, max_size=256)),
     st.builds(messages.Lookup, unique_names.map(tuple)),
     st.builds(messages.Renew, bundles),
+    st.builds(messages.Noted, numbers),
 )
 from_brokers = st.one_of(
     controls,
     st.builds(messages.Challenge, nonces),
-    st.builds(messages.Welcome, st.integers(0, 2**63), st.text(max_size=20)),
+    st.builds(messages.Welcome, st.integers(0, 2**63), st.text(max_size=20), numbers),
     st.builds(messages.Roster, st.booleans(), st.booleans(), st.lists(entries, max_size=4).map(tuple), unique_names.map(tuple)),
     st.builds(
         messages.Bundles, st.lists(st.builds(messages.Found, names, st.none() | bundles), min_size=1, max_size=4).map(tuple)
     ),
     st.builds(messages.Error, st.sampled_from(Reason), st.none() | mids),
+    st.just(messages.CaughtUp()),
+    st.builds(messages.Kept, numbers, st.lists(news, min_size=1, max_size=4).map(tuple)),
 )
 results = st.one_of(
     st.builds(Result, mids, st.integers(0, 65535), st.just(Status.DELIVERED), hashes),
@@ -129,7 +134,7 @@ def test_one_too_many() -> None:
         frames.control(messages.Bundles((messages.Found("x", None),) * (LOOKUP_MAX + 1))),
         frames.control(messages.Bundles((messages.Found("x", SignedBundle(bytes(2049), bytes(256))),))),
         frames.control(messages.Bundles((messages.Found("x", SignedBundle(b"", bytes(255))),))),
-        frames.control(messages.Welcome(1, "x" * 65)),
+        frames.control(messages.Welcome(1, "x" * 65, 0)),
         [*frames.deliver(bytes(8), mid, "bob", b"", b""), b""],
         frames.deliver(bytes(8), mid, "bob", bytes(FRAME_MAX + 1), None),
     ]

@@ -364,4 +364,4 @@ def test_an_answer_without_a_proof_cannot_be_made_into_one_with_it(world: World)
     for proof in (frames.NO_PROOF, bytes([1]) * 32):
         alice.inbox.append(frames.results([Result(id_, 0, Status.DELIVERED, proof)]))
     world.settle()
-    assert alice.last(id_) == {"bob": Outcome.TAKEN}
+    assert alice.last(id_) == {"bob": Outcome.UNPROVEN}

@@ -123,7 +123,7 @@ def test_a_proof_that_does_not_fit_is_only_the_brokers_word(world: World) -> Non
     alice, bob = world.join("alice"), world.join("bob")
     bob.to_broker = lambda raw: [[raw[0][:9] + os.urandom(32)]] if raw[0][:1] == b"A" else [raw]
     id_ = world.say(alice, "x", "bob")
-    assert alice.last(id_) == {"bob": Outcome.TAKEN}
+    assert alice.last(id_) == {"bob": Outcome.UNPROVEN}
     assert len(bob.messages) == 1
 
 
@@ -142,8 +142,8 @@ def test_a_proof_for_another_message_or_recipient_does_not_fit(world: World) -> 
     second = world.say(alice, "two", "bob")
     third = world.say(alice, "all", "bob", "carol", everyone=True)
     assert alice.last(first) == {"bob": Outcome.DELIVERED}
-    assert alice.last(second) == {"bob": Outcome.TAKEN}
-    assert set(alice.last(third).values()) == {Outcome.TAKEN}
+    assert alice.last(second) == {"bob": Outcome.UNPROVEN}
+    assert set(alice.last(third).values()) == {Outcome.UNPROVEN}
     assert len(set(proofs)) == 4
 
 
@@ -221,7 +221,7 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
 def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:
     session = _in_state(world, State.PROVING)
     with pytest.raises(RemoteProtocolError):
-        session.receive(frames.control(messages.Welcome(2, "x")), world.now)
+        session.receive(frames.control(messages.Welcome(2, "x", 0)), world.now)
 
 
 def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
@@ -244,7 +244,7 @@ def test_a_login_cannot_be_begun_twice(world: World) -> None:
 
 FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Challenge(bytes(32)),
-    messages.Welcome(1, "x"),
+    messages.Welcome(1, "x", 0),
     messages.Roster(True, False, (), ()),
     messages.Bundles((messages.Found("bob", None),)),
     messages.Ping(),
@@ -253,6 +253,8 @@ FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Error(messages.Reason.BUSY),
     messages.Results((Result(bytes(16), 0, Status.ABSENT),)),
     messages.Deliver(bytes(8), bytes(16), "bob", b"x", None),
+    messages.CaughtUp(),
+    messages.Kept(1, (messages.Told(bytes(16), "bob", Status.EXPIRED, None),)),
 ]
 
 
@@ -272,7 +274,7 @@ def _in_state(world: World, state: State) -> Session:
     if state in (State.PROVING, State.READY):
         client.session.receive(frames.control(messages.Challenge(bytes(32))), world.now)
     if state is State.READY:
-        client.session.receive(frames.control(messages.Welcome(1, "x")), world.now)
+        client.session.receive(frames.control(messages.Welcome(1, "x", 0)), world.now)
     if state is State.REFUSED:
         client.session.receive(frames.control(messages.Error(messages.Reason.NAME_TAKEN)), world.now)
     assert client.session.state is state

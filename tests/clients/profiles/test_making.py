@@ -76,7 +76,7 @@ def test_a_broker_that_cannot_be_spoken_to_is_not_passed_over_in_silence(
         nobody.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{nobody.getsockname()[1]}"
         done = ok(cli(env, "--broker", f"securechat://{where}/" + "A" * 43, "init", "dave"))
-    assert f"The broker at {where} cannot be reached: the name is claimed when this profile first connects" in done.err
+    assert f"The broker at {where} does not answer: the name is claimed when this profile first connects" in done.err
     assert home(env, "dave").exists()
 
 
