@@ -60,9 +60,9 @@ def show() -> None:
     with st.expander("Make a new profile", expanded=not names):
         _make_form()
     st.html(
-        '<p class="sc-fine">A profile keeps its keys on the machine that runs this page, and the broker keeps its name for '
-        "them. Reload the tab, and it is locked again; what was said is not kept. The command line uses the same profiles, "
-        "and makes them, too: <code>securechat-cli init NAME</code>.</p>"
+        '<p class="sc-fine">A profile keeps its keys and what was said on the machine that runs this page, and the broker '
+        "keeps its name for it. Reload the tab, and it is locked again. The command line uses the same profiles, and makes "
+        "them, too: <code>securechat-cli init NAME</code>.</p>"
     )
 
 
