@@ -101,8 +101,10 @@ class Door:
             on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
                 return Reason.NOT_INVITED
-        elif self._ledger.names_of(connection.client_key):
-            # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
+        elif hello.kind is Kind.PROFILE and hello.curve != connection.client_key:
+            return Reason.NOT_INVITED  # by no key that is known; and anybody could name somebody else's to be known by
+        # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
+        if self._ledger.names_of((hello.curve or b"") if invite else connection.client_key):
             return Reason.NOT_INVITED
         event: Claimed | Admitted
         if hello.kind is Kind.PROFILE:

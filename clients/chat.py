@@ -8,9 +8,10 @@ client.send("got it", [event.message.sender])
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,6 +29,7 @@ from core.errors import (
     EmptyMessage,
     LocalProtocolError,
     NobodyHere,
+    NobodyVerified,
     NotVerified,
     SecureChatError,
 )
@@ -43,6 +45,8 @@ from core.session import Session
 
 if TYPE_CHECKING:
     from clients.profiles import OpenProfile
+
+log = logging.getLogger("securechat.chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class ChatClient:
         self._chronicle = Chronicle(self.user, history, feed=events, back=mode is Mode.FULL)
         self._memory: Memory = self.profile.store if self.profile else SessionMemory()
         self._session: Session | None = None
-        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret, self._keep)
+        self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
     # Life
 
@@ -215,14 +219,18 @@ class ChatClient:
         """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
         return self._chronicle.lines(conversation)
 
-    def events(self, timeout: float | None = None, *, cursor: str | None = None) -> Iterator[Event]:
+    def events(self, timeout: float | None = None, *, cursor: str | None = None, since: int | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
 
         With ``cursor``, a profile's consumer of that name goes on where it stopped, also in an earlier run: an event counts
-        as done when the next one is asked for. Ends when the client is closed or refused; raises TimeRanOut after
-        ``timeout`` seconds in all.
+        as done when the next one is asked for. ``since`` is a number in the history to begin after instead. Ends when the
+        client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
         """
-        return self._chronicle.events(timeout, cursor)
+        return self._chronicle.events(timeout, cursor, since)
+
+    def mark_shown(self, cursor: str) -> None:
+        """The last event that ``events`` gave is done, too: for a consumer that asks for no more."""
+        self._chronicle.mark_shown(cursor)
 
     # Sending
 
@@ -248,6 +256,8 @@ class ChatClient:
         everyone = to == EVERYONE
         names = tuple(peer.user for peer in self.audience(verified_only=verified_only)) if everyone else _names(to)
         if not names:
+            if everyone and verified_only and self.audience():
+                raise NobodyVerified
             raise NobodyHere if everyone else EmptyMessage
         if verified_only and not everyone:
             for name in names:
@@ -291,11 +301,17 @@ class ChatClient:
 
     # The transport's side
 
-    def _curve_secret(self) -> bytes | None:
-        # An invite opens the door; a profile that has come in by it once is known by its own key.
-        if self._invite or self.profile is None:
+    def _before_connecting(self) -> bytes | None:
+        """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
+        if self.profile is None:
             return self._invite
-        return self.profile.curve_secret
+        try:
+            if self._session and (identity := self.profile.renewed()):
+                self._session.adopt(identity)
+        except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
+            log.warning("The bundle could not be renewed: %s", error)
+        # An invite opens the door; a profile that has come in by it once is known by its own key.
+        return self._invite or self.profile.curve_secret
 
     def _make_session(self) -> Session:
         identity = self.profile.identity() if self.profile else self._make_guest()
@@ -326,13 +342,21 @@ class ChatClient:
             match event:
                 case Welcomed():
                     self._invite = None
-                    self.profile.joined(self.broker)
+                    self._note(lambda profile: profile.joined(self.broker))
                 case MailboxDrained():
-                    self.profile.drained()
+                    self._note(lambda profile: profile.drained())
                 case RotationDue():
                     threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
                 case _:
                     pass
+
+    def _note(self, write: Callable[[OpenProfile], None]) -> None:
+        """Write down what the next run would like to know, and this one can do without."""
+        try:
+            if self.profile:
+                write(self.profile)
+        except SecureChatError as error:
+            log.warning("%s", error)
 
     def _arrival(self, user: str) -> Arrival | None:
         since = self._chronicle.arrival(user)
@@ -340,7 +364,12 @@ class ChatClient:
         return Arrival(entry, since) if entry is not None and since is not None else None
 
     def _rotate(self) -> None:
-        if self.profile and (identity := self.profile.rotate()):
+        try:
+            identity = self.profile.rotate() if self.profile else None
+        except SecureChatError as error:  # it is due again in an hour
+            log.warning("A new encryption key could not be made: %s", error)
+            return
+        if identity:
             self._transport.call(lambda session, _: session.adopt(identity))
 
 

@@ -64,9 +64,17 @@ class OpenProfile:
 
     def identity(self) -> Identity:
         """The keys as a session takes them, with a bundle that is valid now, however long the profile was not used."""
+        return self.renewed() or self._identity()
+
+    def renewed(self) -> Identity | None:
+        """The keys with a bundle that is valid for another 30 days, if half of the current one's life is over; else None."""
         now = time.time()
-        if self.keys.renewed(now) is not self.keys:
-            self.keys = self._keystore.update(self._passphrase, lambda profile: profile.renewed(now))
+        if self.keys.renewed(now) is self.keys:
+            return None
+        self.keys = self._keystore.update(self._passphrase, lambda profile: profile.renewed(now))
+        return self._identity()
+
+    def _identity(self) -> Identity:
         public = z85.decode(zmq.curve_public(z85.encode(self.curve_secret)))
         return self.keys.identity(public)
 
@@ -83,7 +91,7 @@ class OpenProfile:
             return profile.rotated(OpeningKey.generate(), now).without_old_keys(float(self.store.setting(_DRAINED) or 0))
 
         before, self.keys = self.keys, self._keystore.update(self._passphrase, change)
-        return self.identity() if self.keys.seq != before.seq else None
+        return self._identity() if self.keys.seq != before.seq else None
 
     # The broker it belongs to
 

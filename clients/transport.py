@@ -72,8 +72,8 @@ class Transport:
 
     ``make_session`` runs in that thread (it may make keys). ``keep`` gets what happened together with what the session
     remembers of it; ``on_events`` gets it once that is safe, with the error where a connection ended, and an empty list about
-    twice a second. Both are called in that thread and must not block. ``curve_secret`` gives the CURVE secret key (32
-    bytes) for the next connection; None means a fresh one.
+    twice a second. Both are called in that thread and must not block, and so is ``before_connecting``, which gives the
+    CURVE secret key (32 bytes) for the next connection; None means a fresh one.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Transport:
         address: BrokerAddress,
         make_session: Callable[[], Session],
         on_events: Callable[[list[Event], SecureChatError | None], None],
-        curve_secret: Callable[[], bytes | None] = lambda: None,
+        before_connecting: Callable[[], bytes | None] = lambda: None,
         keep: Callable[[list[Event]], None] = lambda _: None,
     ) -> None:
         self._address = address
         self._make_session = make_session
         self._on_events = on_events
-        self._curve_secret = curve_secret
+        self._before_connecting = before_connecting
         self._keep = keep
         self._commands: deque[Command] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -153,9 +153,10 @@ class Transport:
                     self._one_connection(context, endpoint, session)
                 except ConnectionEnded as end:
                     session.lost()
-                    self._on_events([Disconnected(str(end.error))], end.error)
                     if isinstance(end.error, LoginRefused):
+                        self._on_events([Refused(end.error)], end.error)
                         return
+                    self._on_events([Disconnected(str(end.error))], end.error)
                 if session.state is State.REFUSED or self._stopping.is_set():
                     return
                 # A connection that held for a while was a good one: begin with short pauses again.
@@ -179,7 +180,7 @@ class Transport:
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
         self._look_up(endpoint)
         sock = context.socket(zmq.DEALER)
-        given = self._curve_secret()
+        given = self._before_connecting()
         public, secret = (zmq.curve_public(z85.encode(given)), z85.encode(given)) if given else zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
         sock.curve_serverkey = z85.encode(self._address.key)
@@ -280,7 +281,7 @@ class Transport:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:
-                    raise ConnectionEnded(NotInvited(where=where))
+                    raise ConnectionEnded(NotInvited())
                 case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
                     raise ConnectionEnded(BrokerKeyMismatch(where=where))
                 case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:

@@ -42,6 +42,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
     ├── NotVerified             only verified peers were to be written to
+    │   └── NobodyVerified          … and none of those in question is
     ├── PeerBlocked             somebody this profile has blocked
     ├── PeerUnknown             nobody this client has met
     └── TimeRanOut              an answer did not come in time
@@ -200,7 +201,7 @@ class NameTaken(LoginRefused):
 
 
 class NotInvited(LoginRefused):
-    """The broker at {where} does not let you in: you have no invite, or it is used up, expired or revoked."""
+    """The broker does not let you in: you have no invite, or it is used up, expired or revoked."""
 
     hint = "Ask whoever runs the broker for an invite; they make one with: securechat-broker invite"
 
@@ -293,6 +294,12 @@ class NotVerified(SecureChatError):
     """You have not verified {user}, so nothing was sent."""
 
     hint = "Compare numbers over another channel: securechat-cli verify {user}"
+
+
+class NobodyVerified(NotVerified):
+    """You have verified none of those who are here, so nothing was sent."""
+
+    hint = "Compare numbers over another channel: securechat-cli verify NAME"
 
 
 class PeerBlocked(SecureChatError):

@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
     CHANGED = "changed"  # their key is another one than the pinned
     BLOCKED = "blocked"  # this profile has blocked them
+    DROPPED = "dropped"  # taken out of the outbox by a person
 
     @property
     def final(self) -> bool:
@@ -157,7 +158,7 @@ class PeerKeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class RotationDue:
-    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it."""
+    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it. Due hourly until then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from core.events import Event, PeerKeyChanged, RosterChanged, Trust
 from core.limits import ROSTER_MAX
 from core.memory import Memory
 from core.messages import Entry, Roster
-from core.trust import admits, seen, turned_away
+from core.trust import holds, seen
 
 _KEEP_BUNDLE_MS = 24 * 3600 * 1000
 """Look a bundle up again after a day: the key in it may have been superseded, and is kept for a week only."""
@@ -26,11 +26,11 @@ class Peers:
 
     def __init__(self, memory: Memory) -> None:
         self.present: dict[str, Entry] = {}
+        self.known = False  # whether there was a roster yet
         self._memory = memory
         self._changed: set[str] = set()
         self._bundles: dict[str, tuple[Bundle, int]] = {}
         self._arriving: dict[str, Entry] | None = None
-        self._known = False
 
     def roster(self, change: Roster) -> list[Event]:
         """Apply one ROSTER frame; raises RemoteProtocolError for a roster without end.
@@ -49,7 +49,7 @@ class Peers:
             before, self.present, self._arriving = self.present, self._arriving, None
             joined = tuple(entry for user, entry in self.present.items() if before.get(user) != entry)
             left = tuple(entry for user, entry in before.items() if user not in self.present)
-            initial, self._known = not self._known, True
+            initial, self.known = not self.known, True
             self.forget_bundles(entry.user for entry in (*joined, *left))
             return [RosterChanged(joined, left, initial)]
         now = dict(self.present)  # a copy, for others may be reading the one that was
@@ -81,23 +81,18 @@ class Peers:
         What becomes of the pin, ``core.trust.seen`` says.
         """
         before = self._memory.pin(user)
-        if not self.may_receive(user, kid):
-            return False, self.turn_away(user, kid, now_ms)
+        if before and before.blocked:
+            return False, []  # a block stays as it is
         pin = seen(before, user, kid, profile=kind is Kind.PROFILE, now_ms=now_ms)
-        if pin != before:
-            self._memory.set_pin(pin)
+        if pin == before:
+            return pin.kid == kid, []
+        self._memory.set_pin(pin)
         if before is None or before.kid == kid:
             return True, []
-        self._changed.add(user)
-        return True, [PeerKeyChanged(user, before.kid, kid, accepted=True)]
-
-    def turn_away(self, user: str, kid: bytes, now_ms: int) -> list[Event]:
-        """Note a key that the pin of ``user`` does not admit beside it, and tell of it once. A block stays as it is."""
-        before = self._memory.pin(user)
-        if before is None or (pin := turned_away(before, kid, now_ms)) == before:
-            return []
-        self._memory.set_pin(pin)
-        return [PeerKeyChanged(user, before.kid, kid, accepted=False)]
+        accepted = pin.kid == kid
+        if accepted:
+            self._changed.add(user)
+        return accepted, [PeerKeyChanged(user, before.kid, kid, accepted=accepted)]
 
     def blocks(self, user: str) -> bool:
         """Whether a person has blocked this name."""
@@ -107,7 +102,9 @@ class Peers:
     def may_receive(self, user: str, kid: bytes) -> bool:
         """Whether a message signed with ``kid`` under this name may be opened, without changing anything."""
         pin = self._memory.pin(user)
-        return pin is None or admits(pin, kid)
+        if pin is None:
+            return True
+        return not pin.blocked and (pin.kid == kid or not holds(pin))
 
     def bundle(self, user: str, now_ms: int) -> Bundle | None:
         """The bundle to seal to now; None if it must be looked up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ from core.errors import BadBundle
 from core.events import Event, Outcome, Receipt, Trust
 from core.frames import Frames
 from core.identity import Identity
-from core.limits import LOOKUP_MAX, VOID_MAX
+from core.limits import LOOKUP_MAX, RETURN_GRACE, VOID_MAX
 from core.messages import Bundles, Lookup, Result, Status, Told
 from core.outbox import Outbox, Outgoing
 from core.peers import Peers
@@ -55,6 +55,9 @@ class Sending:
     After a reconnect everything without a result goes out again under the same mid and numbers, sealed anew where a
     recipient's encryption key is another one by now; recipients drop what they already have. It is never sealed anew
     for another identity key: whoever holds that is not whom it was written to, and the broker could make it so.
+
+    For a while after a reconnect, who was here before it may be on the way back as well: a message to one of them waits
+    until the roster has them again, or that while is over.
     """
 
     def __init__(self, me: Identity, peers: Peers, outbox: Outbox, broker_key: bytes, random: Callable[[int], bytes]) -> None:
@@ -67,9 +70,18 @@ class Sending:
         self._sent: dict[bytes, _Envelope] = {}
         self._asked: set[str] = set()
         self._pause_until = 0.0
+        self._grace_until: float | None = None  # None before the first connection
+        self._were_here: frozenset[str] | None = frozenset()  # None for not known
+        self._awaited: set[str] = set()
 
-    def reconnected(self) -> None:
-        """Begin again on a new connection."""
+    def connected(self, now: Instant) -> None:
+        """Begin, or begin again on a new connection."""
+        if self._grace_until is None:
+            self._grace_until = now.mono
+        else:
+            self._grace_until = now.mono + RETURN_GRACE
+            self._were_here = frozenset(self._peers.present) if self._peers.known else None
+        self._awaited.clear()
         self._asked.clear()
         self._peers.forget_bundles()
         self._queue[:0] = self._sent.values()
@@ -80,7 +92,14 @@ class Sending:
         self._queue.clear()
         self._sent.clear()
         self._asked.clear()
+        self._awaited.clear()
         self._outbox.release()
+
+    def came(self, users: Collection[str]) -> bool:
+        """Take note that these are here; returns whether one of them is awaited, and is to be asked for again."""
+        before = len(self._awaited)
+        self._awaited.difference_update(users)
+        return len(self._awaited) < before
 
     def pump(self, now: Instant) -> tuple[list[Frames], list[Event]]:
         """Send whatever can be sent now, and ask for what is missing."""
@@ -90,12 +109,15 @@ class Sending:
         events: list[Event] = []
         missing: dict[str, None] = {}
         held: list[_Envelope] = []
+        if self._grace_until is not None and now.mono >= self._grace_until:
+            self._awaited.clear()
         room = _IN_FLIGHT - len(self._queue) - len(self._sent)
         if room > 0:
             self._queue += [_Envelope(one, set(one.to)) for one in self._outbox.claim(room, now.ms)]
         for item in self._queue:
             lacking = [user for user in sorted(item.waiting) if self._peers.bundle(user, now.ms) is None]
-            missing.update(dict.fromkeys(lacking))
+            # A message to everyone waits for nobody: the others would wait, too.
+            missing.update((user, None) for user in lacking if item.of.everyone or user not in self._awaited)
             if lacking:
                 held.append(item)
                 continue
@@ -129,9 +151,18 @@ class Sending:
                         continue
                     outcome = Outcome.BLOCKED if objection is Trust.BLOCKED else Outcome.CHANGED
             for item in self._queue:
-                if found.user in item.waiting:
+                if found.user not in item.waiting:
+                    continue
+                if outcome is Outcome.ABSENT and self._may_return(item, found.user, now):
+                    self._awaited.add(found.user)
+                else:
                     events += self._settle(item, found.user, outcome, now)
         return events
+
+    def _may_return(self, item: _Envelope, user: str, now: Instant) -> bool:
+        if item.of.everyone or self._grace_until is None or now.mono >= self._grace_until:
+            return False
+        return self._were_here is None or user in self._were_here or user in item.bundles
 
     def answered(self, result: Result, now: Instant) -> list[Event]:
         """Take one RESULT. One about nothing that waits is ignored: it may be late, and it can do no harm."""

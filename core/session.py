@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from core import frames, messages
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.clock import Instant
 from core.content import Text
 from core.encoding import b64url
@@ -20,6 +20,7 @@ from core.errors import (
     LocalProtocolError,
     LoginRefused,
     NameTaken,
+    NotInvited,
     NotPinned,
     RemoteProtocolError,
     Replayed,
@@ -45,6 +46,7 @@ from core.limits import (
     HEARTBEAT,
     NONCE_BYTES,
     PROTOCOL_VERSION,
+    ROTATE_AGAIN,
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
@@ -247,7 +249,7 @@ class Session:
         if self.me.renew_at is not None and now.wall >= self.me.renew_at:
             events += self.adopt(self.me.renewed(now.wall))
         if self.mode is Mode.FULL and self.state is State.READY and self._rotation_at and now.wall >= self._rotation_at:
-            self._rotation_at = None
+            self._rotation_at = now.wall + ROTATE_AGAIN  # unless there is a new key by then
             events.append(RotationDue())
         return events
 
@@ -276,7 +278,8 @@ class Session:
             case Welcome(version, _, waiting):
                 return self._welcomed(version, waiting, now)
             case Roster():
-                return self.peers.roster(message)
+                changes = self.peers.roster(message)
+                return [*changes, *self._pump(now)] if self._sending.came(self.peers.present) else changes
             case Bundles():
                 return [*self._sending.found(message, now), *self._pump(now)]
             case Deliver():
@@ -311,7 +314,7 @@ class Session:
         if self._asks_users:
             self._asks_users = False
             self._say(Users())
-        self._sending.reconnected()
+        self._sending.connected(now)
         return [Welcomed(waiting), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
@@ -326,6 +329,8 @@ class Session:
             return [Disconnected(f"the broker said '{reason.value}'")]
         if reason is Reason.NAME_TAKEN:
             return [Refused(NameTaken(user=self.me.user))]
+        if reason is Reason.NOT_INVITED:
+            return [Refused(NotInvited())]
         if reason is Reason.VERSION:
             return [Refused(VersionRefused())]
         return [Refused(LoginRefused(why=reason.value))]
@@ -342,7 +347,7 @@ class Session:
             self._acks.append((message.copy_id, frames.NO_PROOF))
             if self.peers.blocks(message.sender):
                 return []  # a block that says so each time would be none
-            news = self.peers.turn_away(message.sender, error.kid, now.ms) if isinstance(error, NotPinned) else []
+            news = self.peers.meet(message.sender, error.kid, Kind.GUEST, now.ms)[1] if isinstance(error, NotPinned) else []
             return [*news, MessageRefused(message.sender, message.mid, error.stage)]
         self._acks.append((message.copy_id, opened.proof))
         kid = opened.sender_key.kid

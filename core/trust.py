@@ -7,28 +7,23 @@ from dataclasses import replace
 from core.memory import Pin
 
 
-def admits(pin: Pin, kid: bytes) -> bool:
-    """Whether what comes under the name with the key ``kid`` (32 bytes) is taken: a guest's keys may change, unverified."""
-    return not pin.blocked and (pin.kid == kid or not (pin.profile or pin.verified is not None))
+def holds(pin: Pin) -> bool:
+    """Whether another key under this name has to wait for a person: it was ever a profile's, or verified, or is blocked."""
+    return pin.profile or pin.verified is not None or pin.blocked
 
 
 def seen(pin: Pin | None, user: str, kid: bytes, *, profile: bool, now_ms: int) -> Pin:
-    """The pin of ``user`` after the name has shown the key ``kid``, as a profile's or a guest's.
+    """The pin of ``user`` after the name has shown the key ``kid`` (32 bytes), as a profile's or a guest's.
 
-    A first key is pinned. Another one replaces the pin that admits it; beside any other it is only noted.
+    A first key is pinned. Another one replaces the pin of a guest; under any other name it is only noted.
     """
     if pin is None:
         return Pin(user, kid, profile, now_ms)
-    if not admits(pin, kid):
-        return turned_away(pin, kid, now_ms)
-    return replace(pin, profile=pin.profile or profile) if pin.kid == kid else Pin(user, kid, profile, now_ms)
-
-
-def turned_away(pin: Pin, kid: bytes, now_ms: int) -> Pin:
-    """The pin with a key noted beside it that it does not admit. A block stays as it is."""
-    if pin.blocked or kid in (pin.kid, pin.offered):
-        return pin
-    return replace(pin, offered=kid, offered_at=now_ms)
+    if pin.kid == kid:
+        return replace(pin, profile=pin.profile or profile)
+    if not holds(pin):
+        return Pin(user, kid, profile, now_ms)
+    return pin if pin.offered == kid else replace(pin, offered=kid, offered_at=now_ms)
 
 
 def verify(pin: Pin, now_ms: int) -> Pin:

@@ -10,7 +10,7 @@ from broker.ledger import Admitted, Claimed, Invited, Released, Revoked
 from core import frames, messages
 from core.bundle import Kind, sign_bundle
 from core.encoding import b64url
-from core.errors import NameTaken
+from core.errors import NameTaken, NotInvited
 from core.events import Outcome, PeerKeyChanged, Refused
 from core.limits import LOGIN_TIME_MAX
 from core.memory import SessionMemory
@@ -217,7 +217,7 @@ def test_a_release_does_not_cut_who_is_connected(town: Town) -> None:
 
 @pytest.mark.parametrize("changes", [{"curve": None}, {"kind": Kind.GUEST}], ids=str)
 def test_a_profiles_hello_is_whole(town: Town, changes: dict[str, object]) -> None:
-    raw = Raw.open(town)
+    raw = Raw(town, os.urandom(5), CURVE)
     keys = keys_of("mallory")
     bundle = sign_bundle("mallory", Kind.PROFILE, keys.signing, keys.opening.public, seq=1, now=town.now.wall)
     hello = raw.hello(kind=changes.get("kind", Kind.PROFILE), curve=changes.get("curve", CURVE), bundle=bundle)
@@ -226,7 +226,7 @@ def test_a_profiles_hello_is_whole(town: Town, changes: dict[str, object]) -> No
 
 
 def test_a_profile_may_claim_a_name_without_a_bundle_in_mode_send(town: Town) -> None:
-    raw = Raw.open(town)
+    raw = Raw(town, os.urandom(5), CURVE)
     answer = raw.log_in(raw.hello(kind=Kind.PROFILE, curve=CURVE, bundle=None, mode=Mode.SEND))
     assert isinstance(answer, Welcome)
     owner = town.ledger.owner("mallory")
@@ -299,6 +299,8 @@ def test_an_invite_at_its_end_lets_nobody_new_in(town: Town, end: str, profile: 
         town.commit(Revoked(b64url(key), 1))
     newcomer = town.profile("alice") if profile else town.make("alice")
     assert try_to_join(town, newcomer, key) is Reason.NOT_INVITED
+    (refused,) = [event for event in newcomer.events if isinstance(event, Refused)]
+    assert isinstance(refused.error, NotInvited)
     assert town.ledger.owner("alice") is None
     assert used(town, key) == (1 if end == "used up" else 0)
 

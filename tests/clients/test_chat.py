@@ -267,6 +267,11 @@ def test_a_broker_that_lets_nobody_in() -> None:
         client.start()
         with pytest.raises(NotInvited):
             client.wait_ready(PATIENCE)
+        assert (client.status.state, str(client.status.error)) == (ConnectionState.REFUSED, str(NotInvited()))
+        assert isinstance(list(client.events())[-1], Refused)  # it is over: nothing is tried again
+        until(lambda: not client._transport._thread.is_alive())
+        with pytest.raises(NotInvited):
+            client.send("x", "bob")
         client.close()
 
 

@@ -74,6 +74,7 @@ def test_a_profile_that_may_hold_its_name_is_not_taken_back(
         if invited:
             line, _ = make_invite(broker.folder, 1, 3600, "127.0.0.1", address.port)
             address = BrokerAddress.parse(line)
+            until(lambda: list(broker.router.door._ledger.invites()))
         with no_writing(broker.folder):
             for seconds in (0.5, 2.0, 8.0):  # a machine that is too busy to get that far in so little time gets more
                 monkeypatch.setattr(making, "_PATIENCE", seconds)
@@ -83,6 +84,6 @@ def test_a_profile_that_may_hold_its_name_is_not_taken_back(
                     break
                 profile = OpenProfile.create(tmp_path, "alice", None)
             assert Keystore(tmp_path, "alice").exists
-        until(lambda: list(broker.server.router.door._ledger.owners()))
+        until(lambda: list(broker.router.door._ledger.owners()))
         with ChatClient(profile, broker.address):
             until(lambda: broker.present == {"alice"})

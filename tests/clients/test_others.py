@@ -21,7 +21,7 @@ from core.names import safety_number
 MINE, OLD, NEW, NEWER = (bytes([n]) * 32 for n in range(4))
 CAME = 9_000
 GUEST = Pin("bob", OLD, profile=False, since=1)
-HELD = [replace(GUEST, profile=True), replace(GUEST, verified=5)]
+HELD = [replace(GUEST, profile=True), replace(GUEST, verified=5), replace(GUEST, blocked=True)]
 
 
 @pytest.fixture(params=["guest", "profile"])
@@ -80,7 +80,7 @@ def test_who_is_here_can_be_verified_at_first_sight(room: Room, kind: Kind) -> N
     assert room.decisions == 1
 
 
-@pytest.mark.parametrize("held", HELD, ids=["profile", "verified"])
+@pytest.mark.parametrize("held", HELD, ids=["profile", "verified", "blocked"])
 def test_a_changed_key_waits_for_a_person(room: Room, held: Pin) -> None:
     room.memory.set_pin(held)
     room.enter(NEW)
@@ -88,8 +88,8 @@ def test_a_changed_key_waits_for_a_person(room: Room, held: Pin) -> None:
     assert (pin.kid, pin.offered, pin.offered_at) == (OLD, NEW, CAME)
     assert room.memory.pin("bob") == held
     assert room.others.number(pin) == safety_number("alice", MINE, "bob", NEW)
-    assert room.others.standing("bob") is Trust.CHANGED
-    with pytest.raises(KeyChanged):
+    assert room.others.standing("bob") is (Trust.BLOCKED if held.blocked else Trust.CHANGED)
+    with pytest.raises(PeerBlocked if held.blocked else KeyChanged):
         room.others.check("bob")
     accepted = room.others.trust(pin)
     assert (accepted.kid, accepted.offered, accepted.verified, accepted.blocked) == (NEW, None, None, False)
@@ -133,12 +133,3 @@ def test_a_block_ends_with_trust(room: Room) -> None:
     room.others.trust(room.others.pin("bob"))
     assert room.others.standing("bob") is Trust.PINNED
     assert room.decisions == 2
-
-
-def test_who_comes_back_with_another_key_is_asked_about_once_the_block_is_ended(room: Room) -> None:
-    room.memory.set_pin(replace(HELD[0], blocked=True))
-    room.enter(NEW)
-    assert room.others.pin("bob").offered is None
-    room.others.trust(room.others.pin("bob"))
-    assert room.others.standing("bob") is Trust.CHANGED
-    assert room.others.pin("bob").kid == OLD

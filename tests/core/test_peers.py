@@ -155,12 +155,6 @@ def test_nothing_comes_from_a_blocked_name_under_any_key() -> None:
     assert peers.trust_of("bob", b"1") is peers.trust_of("bob", b"2") is Trust.BLOCKED
 
 
-def test_there_is_no_key_to_note_beside_none() -> None:
-    memory = SessionMemory()
-    assert Peers(memory).turn_away("bob", b"1", NOW * 1000) == []
-    assert memory.pin("bob") is None
-
-
 def test_the_roster_is_not_believed_about_keys() -> None:
     peers = Peers(SessionMemory())
     _meet(peers, b"1")

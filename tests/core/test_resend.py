@@ -16,6 +16,7 @@ from core.errors import BadName, LocalProtocolError
 from core.events import Outcome, PeerKeyChanged
 from core.frames import Frames
 from core.identity import guest_identity
+from core.limits import RETURN_GRACE
 from core.messages import Deliver, Result, Results, Status
 from tests.forge import flip
 from tests.keys import Keys, keys_of
@@ -224,6 +225,9 @@ def test_an_id_on_its_way_is_not_taken_twice(world: World) -> None:
     world.lose(bob)
     alice.to_client = lambda raw: [raw]
     world.connect(alice)
+    world.pass_time(RETURN_GRACE)
+    alice.events += alice.session.tick(world.now)
+    world.settle()
     assert alice.last(id_) == {"bob": Outcome.ABSENT}
 
 

@@ -189,7 +189,7 @@ def test_the_same_broker_at_another_place_is_remembered(tmp_path: Path) -> None:
         ok(cli(env, "init", "alice"))
         assert first.end() == 0
     with BrokerProcess(tmp_path) as second:
-        ok(cli(env, "--broker", second.address.url, "users"))
+        ok(cli(env, "users"))  # found where it is now
         lonely = {**env, "XDG_RUNTIME_DIR": str(tmp_path / "nothing")}
         ok(cli(lonely, "users"))
         assert second.end() == 0
