@@ -9,19 +9,18 @@ import resource
 import signal
 import socket
 import sys
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
 
+from broker import cli_admin, cli_care
+from broker.cli_admin import DEFAULT_PORT
 from core.errors import BrokerFailed, SecureChatError
 from core.places import ConnectionFile, default_data_dir
 
 log = logging.getLogger("broker")
 
-DEFAULT_PORT: Final = 12345
 _ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen by --host and guarded by ZAP
 
 _data = click.option(
@@ -50,68 +49,18 @@ def cli(context: click.Context, /, host: str, port: int, data: Path | None, open
         serve(host, port, context.obj, open_to_all=open_to_all)
 
 
-@cli.command()
-@click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it.")
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in.")
-@click.option("--host", help="The broker's address as others see it.  [default: this machine's]")
-@click.pass_obj
-def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
-    """Make an invite and print it: a securechat:// line with a secret in it, for somebody on another machine.
-
-    Whoever has the line can use it, so send it over a channel you trust.
-    """
-    from broker import admin
-
-    line, name = admin.make_invite(folder, uses, days * 86_400, host or _outward_address(), DEFAULT_PORT)
-    click.echo(line)
-    click.echo(
-        f"good for {uses} until {_day(time.time() + days * 86_400)}; revoke it with: securechat-broker revoke {name}", err=True
-    )
-
-
-@cli.command()
-@click.pass_obj
-def invites(folder: Path, /) -> None:
-    """List the invites."""
-    from broker import admin
-
-    for key, one in admin.read_ledger(folder).invites():
-        state = "revoked" if one.revoked else f"used {one.used} of {one.uses}, until {_day(one.expires)}"
-        click.echo(f"{admin.invite_name(key)}  {state}")
-
-
-@cli.command()
-@click.argument("name")
-@click.pass_obj
-def revoke(folder: Path, /, name: str) -> None:
-    """Stop an invite from letting anybody new in; NAME is what 'invites' lists."""
-    from broker import admin
-
-    admin.revoke(folder, name)
-    click.echo(f"invite {name} is revoked", err=True)
-
-
-@cli.command()
-@click.pass_obj
-def users(folder: Path, /) -> None:
-    """List the names that profiles hold, with their keys' fingerprints."""
-    from broker import admin
-    from core.encoding import from_b64url
-    from core.names import short_fingerprint
-
-    for owner in admin.read_ledger(folder).owners():
-        click.echo(f"{owner.user:32}  {short_fingerprint(from_b64url(owner.kid))}  since {_day(owner.at)}")
-
-
-@cli.command()
-@click.argument("name")
-@click.pass_obj
-def release(folder: Path, /, name: str) -> None:
-    """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key."""
-    from broker import admin
-
-    admin.release(folder, name)
-    click.echo(f"{name} is free", err=True)
+for _command in (
+    cli_admin.invite,
+    cli_admin.invites,
+    cli_admin.revoke,
+    cli_admin.users,
+    cli_admin.release,
+    cli_care.health,
+    cli_care.stats,
+    cli_care.backup,
+    cli_care.restore,
+):
+    cli.add_command(_command)
 
 
 def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
@@ -147,8 +96,10 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
 
 
 def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: bool) -> None:
+    from broker.binding import outward_address
+
     if open_to_all:
-        others = content.address.at(_outward_address() if number in _ALL else number)
+        others = content.address.at(outward_address() if number in _ALL else number)
         log.info("Other machines connect to %s", others.url)
     else:
         log.info("Only this machine is let in, and who is invited: securechat-broker invite")
@@ -158,23 +109,11 @@ def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: boo
         log.info("Clients do not find it by themselves, so name it to them: --broker %s", content.url)
 
 
-def _day(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
 def _resolve(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:  # the second: no form that a host's name can have
         raise BrokerFailed(why=f"The host {host} is not known; give --host an address of this machine.") from error
-
-
-def _outward_address() -> str:
-    """The address by which this machine would speak to others. Connecting a datagram socket sends nothing."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        return str(probe.getsockname()[0])
-    return socket.gethostname()
 
 
 def _raise_file_limit() -> None:

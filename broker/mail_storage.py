@@ -38,7 +38,7 @@ from core.messages import Status
 log = logging.getLogger("broker")
 
 MAIL_NAME: Final = "mail.db"
-_VERSION: Final = 1
+MAIL_VERSION: Final = 1
 _BUSY: Final = 2.0  # seconds for another process to finish writing; senders wait as long
 _OLD_AT_ONCE: Final = 512
 # The integer key is the only one: each other key makes a row cost two to five times as much. What is read at every start
@@ -66,7 +66,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
         self._trouble = False
         try:
