@@ -32,23 +32,30 @@ def check_health(folder: Path, seconds: float) -> BrokerAddress:
     if content is None:
         raise BrokerFailed(why=f"No broker runs on the folder {folder}.")
     address = content.address
-    with contextlib.ExitStack() as stack:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        stack.callback(context.destroy, 0)
-        sock = context.socket(zmq.DEALER)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    sock = context.socket(zmq.DEALER)
+    monitor = open_monitor(context, sock, _ADMITTED | _NOT_ADMITTED | _ANOTHER | _NOBODY)
+    try:
+        sock.linger = 0
+        sock.ipv6 = True
         sock.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1)
         sock.curve_publickey, sock.curve_secretkey = zmq.curve_keypair()
         sock.curve_serverkey = z85.encode(address.key)
         sock.reconnect_ivl = -1
-        monitor = open_monitor(context, sock, _ADMITTED | _NOT_ADMITTED | _ANOTHER | _NOBODY)
-        stack.callback(sock.monitor, None, 0)
         sock.connect(address.endpoints[0])
-        sock.send_multipart(frames.control(Users()), zmq.NOBLOCK)
-        _wait(sock, monitor, address, time.monotonic() + seconds)
+        _ask(sock, monitor, address, time.monotonic() + seconds)
+    except zmq.ZMQError as error:
+        raise BrokerFailed(why=f"The broker at {address.where} cannot be asked: {os.strerror(error.errno or 0)}.") from error
+    finally:
+        sock.monitor(None, 0)
+        monitor.close(0)
+        sock.close(0)
+        context.term()
     return address
 
 
-def _wait(sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], address: BrokerAddress, deadline: float) -> None:
+def _ask(sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], address: BrokerAddress, deadline: float) -> None:
+    """Return once the broker has answered."""
     poller = zmq.Poller()
     poller.register(sock, zmq.POLLIN)
     poller.register(monitor, zmq.POLLIN)
@@ -61,10 +68,12 @@ def _wait(sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], address: BrokerAd
             raise BrokerFailed(why=f"What answers at {address.where} does not speak as a broker does.")
         if monitor in ready:
             event = int(parse_monitor_message(monitor.recv_multipart())["event"])
-            if event == _NOT_ADMITTED:
+            if event == _ADMITTED:
+                sock.send_multipart(frames.control(Users()), zmq.NOBLOCK)
+            elif event == _NOT_ADMITTED:
                 return
-            if event & _ANOTHER:
+            elif event & _ANOTHER:
                 raise BrokerFailed(why=f"What answers at {address.where} does not hold the broker's key.")
-            if event & _NOBODY:
+            else:
                 raise BrokerFailed(why=f"The broker does not answer at {address.where}.")
     raise BrokerFailed(why=f"The broker at {address.where} did not answer in time: it is stuck, or very busy.")

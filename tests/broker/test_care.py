@@ -23,7 +23,7 @@ from core.errors import BrokerFailed
 from core.messages import Status
 from core.places import FILE_NAME
 from tests.broker_process import BrokerProcess, Finished, admin, cli, environment, got, listening
-from tests.net import PATIENCE, until
+from tests.net import HERE, PATIENCE, until
 
 KEPT = {KEY_NAME, MAIL_NAME, LOG_NAME}
 
@@ -101,6 +101,12 @@ def test_what_answers_with_another_key_is_not_the_broker(tmp_path: Path) -> None
             file.write(told.replace(f":{first.address.port}/", f":{second.address.port}/"))
             file.truncate()
         assert "does not hold the broker's key" in failed(admin(first.data, first.env, "health"))
+
+
+@pytest.mark.skipif(HERE is None, reason="this machine has no address but its own")
+def test_one_that_lets_this_machine_in_by_invite_only_is_healthy(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path, "--host", str(HERE)) as broker:
+        assert ok(admin(broker.data, broker.env, "health")).out == f"the broker answers at {HERE}:{broker.address.port}\n"
 
 
 # Stats
