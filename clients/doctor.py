@@ -53,7 +53,8 @@ def _failed(check: str, error: SecureChatError, profile: str | None = None) -> F
 def check_python() -> Finding:
     """The Python that runs this."""
     text = f"{platform.python_version()} ({sys.executable})"
-    return Finding("python", sys.version_info >= _PYTHON, text, f"SecureChat needs Python {_PYTHON[0]}.{_PYTHON[1]} or newer.")
+    enough = sys.version_info >= _PYTHON
+    return Finding("python", enough, text, "" if enough else f"It needs Python {_PYTHON[0]}.{_PYTHON[1]} or newer.")
 
 
 def check_libraries() -> Finding:
