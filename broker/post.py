@@ -81,12 +81,13 @@ class Post:
 
     def secure(self, user: str, number: int, copy: Copy) -> Status | None:
         """Put a copy that was given out but not acknowledged on the disk, too; returns why that cannot be."""
-        sender, mid, place, size, targets, common, wrap = copy
+        sender, mid, place, size, targets, body = copy
         box = self.mailbox.of(user)
-        if box is None:
+        if box is None or body is None:
             return Status.GONE
         if status := self.mailbox.refusal(box, size):
             return status
+        common, wrap = body if isinstance(body, tuple) else (body, None)
         self._put(number, box, sender, mid, place, common, wrap, copy)
         for target in targets:
             if target.copies.pop(number, None):
@@ -322,7 +323,7 @@ class Post:
         for one in holding:
             del one.catch_up.held[number]
             if copy and not unwritten.answered:  # as before: given out, and not stored
-                one.copies[number] = (*copy[:4], holding, *copy[5:])
+                one.copies[number] = (*copy[:4], holding, copy[5])
             else:
                 one.bytes_out -= unwritten.size
         if not unwritten.answered and not (copy and holding):

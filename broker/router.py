@@ -111,13 +111,11 @@ class Router(Outbox):
 
         None if there is nothing to do: the sender's result is noted. Raises FrameError for a head that is none.
         """
-        budget = sender.budget
-        to = head[_HEAD:]
-        targets = self._receivers(to)
-        if targets is None or budget.left <= 0:
-            self._not_now(sender, head, common)
-            return None
-        budget.left -= 1
+        targets = self._receivers(head[_HEAD:])
+        left = sender.left
+        if targets is None or left <= 0:
+            return self._mail_slowly(sender, head, common)
+        sender.left = left - 1
         mid = head[1:_HEAD]
         if len(targets) > 1:
             return self._copy(sender, mid, 0, common, None, targets)
@@ -130,18 +128,27 @@ class Router(Outbox):
             return None
         target.bytes_out = bytes_out
         number = self._next_copy()
-        copies[number] = (sender, mid, 0, size, targets, common, None)
+        copies[number] = (sender, mid, 0, size, targets, common if target.owned else None)
         return targets, _deliver_head(b"D", number, mid) + sender.sender
 
-    def _not_now(self, sender: Connection, head: bytes, common: Body) -> None:
-        to = head[_HEAD:].decode("ascii", "replace")
-        if not is_name(to):  # a name that is found has a valid form, so only a miss needs the check
+    def _mail_slowly(self, sender: Connection, head: bytes, common: Body) -> Delivery | None:
+        to = head[_HEAD:]
+        user = to.decode("ascii", "replace")
+        if not is_name(user):  # a name that is found has a valid form, so only a miss needs the check
             raise FrameError(what="a name that is none")
-        if sender.budget.left <= 0:
+        if not self._may_send(sender):
             self.result(sender, head[1:_HEAD], 0, Status.RATE)
+        elif targets := self._receivers(to):
+            return self._copy(sender, head[1:_HEAD], 0, common, None, targets)
         else:
-            sender.budget.left -= 1
-            self.post.keep(sender, head[1:_HEAD], 0, to, common, None, Status.ABSENT)
+            self.post.keep(sender, head[1:_HEAD], 0, user, common, None, Status.ABSENT)
+        return None
+
+    def _may_send(self, sender: Connection) -> bool:
+        if sender.left <= 0:
+            sender.left = self._budgets.draw(sender.user)
+        sender.left -= 1
+        return sender.left >= 0
 
     def _copy(
         self, sender: Connection, mid: bytes, place: int, common: Body, wrap: bytes | None, targets: tuple[Connection, ...]
@@ -153,13 +160,14 @@ class Router(Outbox):
                     one for one in targets if len(one.copies) < WINDOW_COPIES and one.bytes_out + size <= WINDOW_BYTES
                 )
                 # For an owner all wait, so that each gets everything in its order.
-                if not roomy or self._ledger.owner(target.user):
+                if not roomy or target.owned:
                     self.post.keep(sender, mid, place, target.user, common, wrap, Status.FULL)
                     return None
                 targets = roomy
                 break
         number = self._next_copy()
-        copy: Copy = (sender, mid, place, size, targets, common, wrap)
+        body = None if not targets[0].owned else common if wrap is None else (common, wrap)
+        copy: Copy = (sender, mid, place, size, targets, body)
         for target in targets:
             target.copies[number] = copy
             target.bytes_out += size
@@ -177,7 +185,7 @@ class Router(Outbox):
             if copy is None:
                 freed += self.post.acked(connection, number, proof)
                 continue
-            sender, mid, place, size, targets, _, _ = copy
+            sender, mid, place, size, targets, _ = copy
             freed += size
             if len(targets) > 1:
                 if proof == _NO_PROOF and any(number in other.copies for other in targets):
@@ -258,12 +266,10 @@ class Router(Outbox):
             self.directory.renew(connection, signed, seq)
 
     def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
-        budget = sender.budget
         for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
-            if budget.left <= 0:
+            if not self._may_send(sender):
                 self.result(sender, message.mid, place, Status.RATE)
                 continue
-            budget.left -= 1
             targets = self._receivers(user.encode("ascii"))
             if targets is None:
                 self.post.keep(sender, message.mid, place, user, message.common, wrap, Status.ABSENT)
@@ -317,7 +323,7 @@ class Router(Outbox):
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
-        connection.budget = self._budgets.of(connection.user)
+        connection.owned = self._ledger.owner(connection.user) is not None
         hello = connection.hello
         seq = self.door.note_bundle(hello, hello.bundle, now) if hello.bundle else None
         self.directory.enter(connection, kid_of(hello.ik), seq or 0)
@@ -335,6 +341,7 @@ class Router(Outbox):
             return
         connection.ready = False
         self.directory.leave(connection)
+        self._budgets.give_back(connection.user, max(0, connection.left))
         self.post.gone(connection)
 
     def drop(self, connection: Connection) -> None:
@@ -354,7 +361,7 @@ class Router(Outbox):
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)
-        self._budgets.refill(now.mono - self._swept, lambda user: self.directory.holder(user) is not None)
+        self._budgets.refill(now.mono - self._swept)
         self._swept = now.mono
         self.post.sweep(now, self.connections.values(), self._before)
         self._before = self._next_copy()
