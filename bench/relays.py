@@ -32,13 +32,19 @@ def _broker(public: bytes, secret: bytes | None) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
     from broker.curve import CurveKeys
     from broker.ledger import Ledger
+    from broker.mail_storage import SqliteMailStorage
     from broker.server import Server
     from broker.storage import SqliteStorage
 
     keys = CurveKeys(z85.decode(public), z85.decode(secret)) if secret else None
-    with tempfile.TemporaryDirectory() as folder, contextlib.closing(SqliteStorage(Path(folder))) as storage:
-        server = Server("127.0.0.1", 0, keys=keys, ledger=Ledger(), storage=storage)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(SqliteStorage(Path(folder))) as storage,
+        contextlib.closing(SqliteMailStorage(Path(folder))) as mail,
+    ):
+        server = Server("127.0.0.1", 0, keys=keys, ledger=Ledger(), storage=storage, mail=mail)
         storage.start(server.wake)
+        mail.start(server.wake)
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         _end_with_input(server.stop)
         _say(server.port, server.port, public if secret else None)

@@ -118,15 +118,21 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
     """Run a broker until a signal stops it; raises BrokerFailed."""
     from broker.files import connection_file, data_folder, load_or_make_keys
     from broker.ledger import Ledger
+    from broker.mail_storage import SqliteMailStorage
     from broker.server import Server
     from broker.storage import SqliteStorage
 
     _raise_file_limit()
     number = _resolve(host)
-    with data_folder(data) as folder, contextlib.closing(SqliteStorage(folder)) as storage:
+    with (
+        data_folder(data) as folder,
+        contextlib.closing(SqliteStorage(folder)) as storage,
+        contextlib.closing(SqliteMailStorage(folder)) as mail,
+    ):
         keys = load_or_make_keys(folder)
-        server = Server(number, port, keys=keys, ledger=Ledger(), storage=storage, open_to_all=open_to_all)
+        server = Server(number, port, keys=keys, ledger=Ledger(), storage=storage, mail=mail, open_to_all=open_to_all)
         storage.start(server.wake)
+        mail.start(server.wake)
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, lambda *_: server.stop())
         content = ConnectionFile.describe("127.0.0.1" if number in _ALL else number, server.port, keys.public, os.getpid())

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from broker.catchup import CatchUp
+from broker.rate import Budget
 from core.bundle import Kind, SignedBundle
+from core.encoding import b64url
 from core.limits import ROSTER_CHUNK, USER_CONNECTIONS_MAX
 from core.messages import Entry, Hello, Mode, Roster
+from core.rsa import kid_of
 
-Copy = tuple["Connection", bytes, int, int, tuple["Connection", ...]]
-"""A copy on its way: who sent it, its mid, its place among the recipients, its size in bytes, and all that were given it."""
+Body = Any
+"""A frame of mail as it came, which nobody here looks into: bytes, or something with a length that ``bytes()`` copies."""
+Copy = tuple["Connection", bytes, int, int, tuple["Connection", ...], Body, bytes | None]
+"""A copy on its way: who sent it, its mid, its place among the recipients, its size in bytes, all that were given it, and the
+frames behind its head: ``common``, and from a fan-out the recipient's wrap."""
 
 
 class Connection:
@@ -17,11 +25,14 @@ class Connection:
 
     __slots__ = (
         "behind",
+        "budget",
         "bytes_out",
+        "catch_up",
         "challenge",
         "client_key",
         "copies",
         "hello",
+        "kid",
         "ready",
         "results",
         "rid",
@@ -39,8 +50,11 @@ class Connection:
         self.ready = False
         self.behind = False  # could not be sent a roster change, so needs the whole roster
         self.sender = hello.user.encode("ascii")
-        self.copies: dict[int, Copy] = {}
+        self.kid = b64url(kid_of(hello.ik))
+        self.budget = Budget()
+        self.copies: dict[int, Copy] = {}  # given to it and not acknowledged; those from the mailbox are in `catch_up`
         self.bytes_out = 0
+        self.catch_up = CatchUp()
         self.results: list[bytes] = []
 
     @property
@@ -50,7 +64,7 @@ class Connection:
 
 
 class _User:
-    __slots__ = ("bundle", "connections", "kid", "kind", "seq")
+    __slots__ = ("bundle", "connections", "kid", "kind", "live", "seq")
 
     def __init__(self, kind: Kind, kid: bytes) -> None:
         self.kind = kind
@@ -58,13 +72,17 @@ class _User:
         self.bundle: SignedBundle | None = None
         self.seq = 0
         self.connections: list[Connection] = []
+        self.live = True
 
 
 class Directory:
-    """Names and who holds them. A guest's name belongs to its key for as long as a connection of that key lives."""
+    """Names and who holds them. A guest's name belongs to its key for as long as a connection of that key lives.
+
+    ``receivers`` are those to whom new mail may be given at once, by their names in ASCII: as the hot path looks them up.
+    """
 
     def __init__(self) -> None:
-        self.receivers: dict[bytes, tuple[Connection, ...]] = {}  # by name in ASCII: the hot path looks names up as they come
+        self.receivers: dict[bytes, tuple[Connection, ...]] = {}
         self._users: dict[str, _User] = {}
         self._entries: dict[str, Entry] = {}
         self._told: dict[str, Entry | None] = {}  # for each name that changed since the last tick: what the roster said then
@@ -104,6 +122,22 @@ class Directory:
         if connection.hello.mode is Mode.FULL:
             self._refresh(name)
 
+    def connections_of(self, user: str) -> tuple[Connection, ...]:
+        """All connections of this user."""
+        known = self._users.get(user)
+        return tuple(known.connections) if known else ()
+
+    def receiving(self, user: str) -> tuple[Connection, ...]:
+        """The connections of this user that receive."""
+        return tuple(one for one in self.connections_of(user) if one.hello.mode is Mode.FULL)
+
+    def set_live(self, user: str, live: bool) -> None:
+        """Whether new mail may be given to this user at once, or has to wait behind what waits already."""
+        known = self._users.get(user)
+        if known and known.live is not live:
+            known.live = live
+            self._refresh(user)
+
     def bundle(self, user: str) -> SignedBundle | None:
         """The bundle of somebody who is present."""
         return self._users[user].bundle if user in self._entries else None
@@ -137,14 +171,16 @@ class Directory:
 
     def _refresh(self, name: str) -> None:
         user = self._users.get(name)
-        full = tuple(one for one in user.connections if one.hello.mode is Mode.FULL) if user else ()
+        full = self.receiving(name)
         before = self._entries.get(name)
         key = name.encode("ascii")
-        if user and full:
+        if user and full and user.live:
             self.receivers[key] = full
-            now = self._entries[name] = Entry(name, user.kind, user.kid)
         else:
             self.receivers.pop(key, None)
+        if user and full:
+            now = self._entries[name] = Entry(name, user.kind, user.kid)
+        else:
             self._entries.pop(name, None)
             now = None
         if now != before:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from core.bundle import SignedBundle
 from core.encoding import b64url
 from core.errors import LogDamaged
 
@@ -109,7 +110,7 @@ class Ledger:
         self._owners: dict[str, Claimed] = {}
         self._curves: dict[str, set[str]] = {}
         self._invites: dict[str, Invite] = {}
-        self._bundles: dict[str, int] = {}
+        self._bundles: dict[str, Bundled] = {}
 
     def apply(self, event: LogEvent) -> None:
         """Take the next event. One that speaks of an invite or a name that is not known changes nothing."""
@@ -140,8 +141,9 @@ class Ledger:
                     self._invites[invite].revoked = True
             case Bundled(user, kid, seq):
                 owner = self._owners.get(user)
-                if owner and owner.kid == kid:  # else it was on its way while the name changed hands
-                    self._bundles[user] = max(seq, self._bundles.get(user, 0))
+                # Another's was on its way while the name changed hands.
+                if owner and owner.kid == kid and seq > self.newest_bundle(user):
+                    self._bundles[user] = event
 
     def owner(self, user: str) -> Claimed | None:
         """The claim by which a profile holds this name."""
@@ -149,7 +151,13 @@ class Ledger:
 
     def newest_bundle(self, user: str) -> int:
         """The ``seq`` of the newest bundle in the log for this name; 0 for none."""
-        return self._bundles.get(user, 0)
+        known = self._bundles.get(user)
+        return known.seq if known else 0
+
+    def bundle(self, user: str) -> SignedBundle | None:
+        """The newest bundle in the log for this name."""
+        known = self._bundles.get(user)
+        return SignedBundle(known.body, known.signature) if known else None
 
     def owners(self) -> Iterator[Claimed]:
         """All names that are held, in alphabetical order."""

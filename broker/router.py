@@ -1,8 +1,7 @@
 """Verbs to actions: routes frames by username. No sockets and no clock; it cannot read what it routes.
 
-Whoever runs it hands in what arrives, and sends what it finds in ``outgoing`` (connection, frames, and whether it is a
-roster change, which may be made up for later) and ``doomed`` (routing id and last words, then the connection is to be cut).
-The two methods that every message passes (``mail`` and ``acked``) return what to do instead, and touch nothing they need not.
+Whoever runs it hands in what arrives, and sends what it leaves in its outbox. The two methods that every message passes
+(``mail`` and ``acked``) return what to do instead, and touch nothing they need not.
 """
 
 from __future__ import annotations
@@ -12,9 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
-from broker.directory import Connection, Directory
+from broker.directory import Body, Connection, Copy, Directory
 from broker.door import Door, Entrance
-from broker.ledger import Ledger, LogEvent
+from broker.ledger import Ledger, LogEvent, Released
+from broker.mail_values import Answer, Contents, Operation
+from broker.mailbox import Quota
+from broker.outbox import Outbox
+from broker.post import Post
+from broker.rate import Budgets
 from core import frames
 from core.bundle import SignedBundle
 from core.clock import Instant
@@ -25,7 +29,6 @@ from core.limits import (
     HASH_BYTES,
     MID_BYTES,
     PROTOCOL_VERSION,
-    RESULTS_MAX,
     SILENCE_MAX,
     WINDOW_BYTES,
     WINDOW_COPIES,
@@ -35,7 +38,6 @@ from core.messages import (
     Bundles,
     Bye,
     Challenge,
-    Control,
     Error,
     Fanout,
     Found,
@@ -49,7 +51,6 @@ from core.messages import (
     Prove,
     Reason,
     Renew,
-    Roster,
     Send,
     Status,
     Users,
@@ -64,70 +65,101 @@ _acks: Final = struct.Struct(f">Q{HASH_BYTES}s").iter_unpack
 _delivered: Final = struct.Struct(f">{MID_BYTES}sHB{HASH_BYTES}s").pack
 _NO_PROOF: Final = frames.NO_PROOF
 _DELIVERED: Final = int(Status.DELIVERED)
-# A client that does not read its results is not worth keeping: this many entries are about 1.6 MB.
-_RESULTS_HELD_MAX: Final = 32 * RESULTS_MAX
+
+_QUOTA: Final = Quota()
 
 Delivery = tuple[tuple[Connection, ...], bytes]
 
 
-class Router:
+class Router(Outbox):
     """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes.
 
-    What ``to_log`` gets comes back through ``committed`` once it is safe; logins that depend on it wait until then.
+    What ``to_log`` gets comes back through ``committed`` once it is safe; logins that depend on it wait until then. What
+    ``to_disk`` holds is for the mail's storage, whose answers ``stored`` takes. ``rate`` is how many messages a second each
+    user may send; 0 sets no bound.
     """
 
     def __init__(
-        self, broker_key: bytes, ledger: Ledger, to_log: Callable[[LogEvent], None], *, random: Callable[[int], bytes]
+        self,
+        broker_key: bytes,
+        ledger: Ledger,
+        to_log: Callable[[LogEvent], None],
+        *,
+        random: Callable[[int], bytes],
+        quota: Quota = _QUOTA,
+        rate: int = 0,
     ) -> None:
+        super().__init__()
         self.connections: Final[dict[bytes, Connection]] = {}
         self.directory: Final = Directory()
-        self.with_results: Final[set[Connection]] = set()
-        self.outgoing: list[tuple[Connection, Frames, bool]] = []
-        self.doomed: list[tuple[bytes, bytes]] = []
         self.door: Final = Door(broker_key, self.directory, ledger, to_log, random=random)
+        self.post: Final = Post(self.directory, ledger, quota, self._number, self.connections.get, self)
+        self._ledger: Final = ledger
+        self._budgets: Final = Budgets(rate)
+        self._swept = 0.0
         self._next_copy = count(1).__next__
+        self._before = 0
         self._receivers = self.directory.receivers.get
+
+    def _number(self) -> int:
+        return self._next_copy()
 
     # The hot path
 
-    def mail(self, sender: Connection, head: bytes, size: int) -> Delivery | None:
-        """Route one SEND by its head: whom to give it to, and the DELIVER head to put before ``common`` (``size`` bytes).
+    def mail(self, sender: Connection, head: bytes, common: Body) -> Delivery | None:
+        """Route one SEND by its head and ``common``: whom to give it to, and the DELIVER head to put before ``common``.
 
         None if there is nothing to do: the sender's result is noted. Raises FrameError for a head that is none.
         """
+        budget = sender.budget
         to = head[_HEAD:]
         targets = self._receivers(to)
-        if targets is None:  # a name that is found has a valid form, so only a miss needs the check
-            if not is_name(to.decode("ascii", "replace")):
-                raise FrameError(what="a name that is none")
-            self._result(sender, head[1:_HEAD], 0, Status.ABSENT)
+        if targets is None or budget.left <= 0:
+            self._not_now(sender, head, common)
             return None
+        budget.left -= 1
         mid = head[1:_HEAD]
         if len(targets) > 1:
-            return self._copy(sender, mid, 0, size, targets)
+            return self._copy(sender, mid, 0, common, None, targets)
         (target,) = targets  # one connection is the rule: what follows is `_copy` for it alone, in less time
+        size = len(common)
         copies = target.copies
         bytes_out = target.bytes_out + size
         if len(copies) >= WINDOW_COPIES or bytes_out > WINDOW_BYTES:
-            self._result(sender, mid, 0, Status.FULL)
+            self.post.keep(sender, mid, 0, target.user, common, None, Status.FULL)
             return None
         target.bytes_out = bytes_out
         number = self._next_copy()
-        copies[number] = (sender, mid, 0, size, targets)
+        copies[number] = (sender, mid, 0, size, targets, common, None)
         return targets, _deliver_head(b"D", number, mid) + sender.sender
 
-    def _copy(self, sender: Connection, mid: bytes, place: int, size: int, targets: tuple[Connection, ...]) -> Delivery | None:
+    def _not_now(self, sender: Connection, head: bytes, common: Body) -> None:
+        to = head[_HEAD:].decode("ascii", "replace")
+        if not is_name(to):  # a name that is found has a valid form, so only a miss needs the check
+            raise FrameError(what="a name that is none")
+        if sender.budget.left <= 0:
+            self.result(sender, head[1:_HEAD], 0, Status.RATE)
+        else:
+            sender.budget.left -= 1
+            self.post.keep(sender, head[1:_HEAD], 0, to, common, None, Status.ABSENT)
+
+    def _copy(
+        self, sender: Connection, mid: bytes, place: int, common: Body, wrap: bytes | None, targets: tuple[Connection, ...]
+    ) -> Delivery | None:
+        size = len(common) + len(wrap or b"")
         for target in targets:
             if len(target.copies) >= WINDOW_COPIES or target.bytes_out + size > WINDOW_BYTES:
-                targets = tuple(
+                roomy = tuple(
                     one for one in targets if len(one.copies) < WINDOW_COPIES and one.bytes_out + size <= WINDOW_BYTES
                 )
+                # For an owner all wait, so that each gets everything in its order.
+                if not roomy or self._ledger.owner(target.user):
+                    self.post.keep(sender, mid, place, target.user, common, wrap, Status.FULL)
+                    return None
+                targets = roomy
                 break
-        if not targets:
-            self._result(sender, mid, place, Status.FULL)
-            return None
         number = self._next_copy()
-        copy = (sender, mid, place, size, targets)
+        copy: Copy = (sender, mid, place, size, targets, common, wrap)
         for target in targets:
             target.copies[number] = copy
             target.bytes_out += size
@@ -143,8 +175,9 @@ class Router:
         for number, proof in _acks(head[1:]):
             copy = take(number, None)
             if copy is None:
+                freed += self.post.acked(connection, number, proof)
                 continue
-            sender, mid, place, size, targets = copy
+            sender, mid, place, size, targets, _, _ = copy
             freed += size
             if len(targets) > 1:
                 if proof == _NO_PROOF and any(number in other.copies for other in targets):
@@ -160,6 +193,8 @@ class Router:
             else:
                 note(_delivered(mid, place, _DELIVERED, proof))
         connection.bytes_out -= freed
+        if connection.catch_up.plan:
+            self.post.feed(connection)
 
     @staticmethod
     def _forget_elsewhere(number: int, size: int, targets: tuple[Connection, ...]) -> None:
@@ -169,34 +204,7 @@ class Router:
 
     def undeliverable(self, connection: Connection, head: bytes) -> None:
         """A copy (named by its DELIVER head) did not fit into this connection's queue."""
-        self._drop_copy(connection, int.from_bytes(head[1 : 1 + COPY_ID_BYTES], "big"), Status.FULL)
-
-    def _drop_copy(self, connection: Connection, number: int, status: Status) -> None:
-        copy = connection.copies.pop(number, None)
-        if copy is None:
-            return
-        sender, mid, place, size, targets = copy
-        connection.bytes_out -= size
-        # Another connection of the same user may still take it.
-        if not any(number in other.copies for other in targets):
-            self._result(sender, mid, place, status)
-
-    def _result(self, sender: Connection, mid: bytes, place: int, status: Status) -> None:
-        if sender.ready:
-            sender.results.append(result_item(mid, place, status))
-            self.with_results.add(sender)
-
-    def take_results(self, connection: Connection) -> bytes:
-        """The next RESULT for this connection, at most 1,024 entries; the rest stays noted."""
-        batch = connection.results[:RESULTS_MAX]
-        del connection.results[:RESULTS_MAX]
-        if not connection.results:
-            self.with_results.discard(connection)
-        return b"R" + b"".join(batch)
-
-    def results_stuck(self, connection: Connection) -> bool:
-        """Whether this client has left too many results unread to be kept."""
-        return len(connection.results) > _RESULTS_HELD_MAX
+        self.post.undeliverable(connection, int.from_bytes(head[1 : 1 + COPY_ID_BYTES], "big"))
 
     # Everything else
 
@@ -219,22 +227,25 @@ class Router:
             case Fanout():
                 yield from self._fan_out(connection, message)
             case Send(_, _, common):
-                delivery = self.mail(connection, raw[0], len(common))
+                delivery = self.mail(connection, raw[0], common)
                 if delivery:
                     yield delivery, [common]
             case Ack():
                 self.acked(connection, raw[0])
             case Ping():
-                self._say(connection, Pong())
+                self.say(connection, Pong())
             case Lookup(users):
-                self._say(connection, Bundles(tuple(Found(user, self.directory.bundle(user)) for user in users)))
+                bundles = ((user, self.directory.bundle(user) or self._ledger.bundle(user)) for user in users)
+                self.say(connection, Bundles(tuple(Found(user, bundle) for user, bundle in bundles)))
             case Users():
                 self._send_roster(connection)
             case Renew(bundle):
                 self._renew(connection, bundle, now)
             case Bye():
                 self.gone(connection)
-            case Pong() | Noted():
+            case Noted(upto):
+                self.post.news.noted(connection, upto)
+            case Pong():
                 pass
             case Hello() | Prove():
                 self.malformed(rid)
@@ -247,12 +258,17 @@ class Router:
             self.directory.renew(connection, signed, seq)
 
     def _fan_out(self, sender: Connection, message: Fanout) -> Iterator[tuple[Delivery, Frames]]:
+        budget = sender.budget
         for place, (user, wrap) in enumerate(zip(message.to, message.wraps, strict=True)):
+            if budget.left <= 0:
+                self.result(sender, message.mid, place, Status.RATE)
+                continue
+            budget.left -= 1
             targets = self._receivers(user.encode("ascii"))
             if targets is None:
-                self._result(sender, message.mid, place, Status.ABSENT)
+                self.post.keep(sender, message.mid, place, user, message.common, wrap, Status.ABSENT)
                 continue
-            delivery = self._copy(sender, message.mid, place, len(message.common) + len(wrap), targets)
+            delivery = self._copy(sender, message.mid, place, message.common, wrap, targets)
             if delivery:
                 yield delivery, [message.common, wrap]
 
@@ -260,7 +276,7 @@ class Router:
         if connection is None and isinstance(message, Hello):
             verdict = self.door.greet(rid, client_key, message, now)
             if isinstance(verdict, Connection):
-                self._say(verdict, Challenge(verdict.challenge))
+                self.say(verdict, Challenge(verdict.challenge))
             else:
                 self._refuse(rid, None, verdict)
         elif connection is not None and isinstance(message, Prove):
@@ -270,8 +286,25 @@ class Router:
 
     def committed(self, events: Iterable[LogEvent], now: Instant) -> None:
         """Take what is safely in the log, in its order, from whomever; logins that waited for it go on."""
-        for connection, verdict in self.door.committed(events):
-            self._judge(connection, verdict, now)
+        for event in events:
+            for connection, verdict in self.door.committed([event]):
+                self._judge(connection, verdict, now)
+            if isinstance(event, Released):
+                self.post.released(event.user)
+
+    def restore(self, contents: Contents) -> None:
+        """Take what the mail's storage holds; the log must have been taken before."""
+        self._next_copy = count(contents.last_copy + 1).__next__
+        self.post.mailbox.restore(contents)
+
+    @property
+    def to_disk(self) -> list[Operation]:
+        """What is to be written and read; whoever carries it out clears it."""
+        return self.post.to_disk
+
+    def stored(self, answers: Sequence[Answer]) -> None:
+        """Take what the mail's storage says, in its order."""
+        self.post.completed(answers)
 
     def _judge(self, connection: Connection, verdict: Reason | Entrance, now: Instant) -> None:
         if isinstance(verdict, Reason):
@@ -284,12 +317,15 @@ class Router:
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
+        connection.budget = self._budgets.of(connection.user)
         hello = connection.hello
         seq = self.door.note_bundle(hello, hello.bundle, now) if hello.bundle else None
         self.directory.enter(connection, kid_of(hello.ik), seq or 0)
-        self._say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex(), waiting=0))
+        waiting = self.post.waiting(connection)
+        self.say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex(), waiting=waiting))
         if hello.mode is Mode.FULL:
             self._send_roster(connection)
+        self.post.begin(connection)
 
     def gone(self, connection: Connection) -> None:
         """Let go of a connection that has ended, in whatever state; what it had not acknowledged is answered for."""
@@ -299,8 +335,7 @@ class Router:
             return
         connection.ready = False
         self.directory.leave(connection)
-        for number in list(connection.copies):
-            self._drop_copy(connection, number, Status.GONE)
+        self.post.gone(connection)
 
     def drop(self, connection: Connection) -> None:
         """End a connection from this side."""
@@ -319,6 +354,10 @@ class Router:
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)
+        self._budgets.refill(now.mono - self._swept, lambda user: self.directory.holder(user) is not None)
+        self._swept = now.mono
+        self.post.sweep(now, self.connections.values(), self._before)
+        self._before = self._next_copy()
 
     def roster_tick(self) -> None:
         """Tell everybody present what has changed since the last tick: one message each, encoded once."""
@@ -335,11 +374,11 @@ class Router:
     def farewell(self) -> None:
         """Say goodbye to everybody: the broker is stopping."""
         for connection in self.connections.values():
-            self._say(connection, Bye())
+            self.say(connection, Bye())
 
     def _send_roster(self, connection: Connection) -> None:
         for part in self.directory.full_roster():
-            self._say(connection, part)
+            self.say(connection, part)
 
     def malformed(self, rid: bytes) -> None:
         """Something that is no frame of this protocol came from this routing id: its connection ends."""
@@ -350,6 +389,3 @@ class Router:
         self.doomed.append((rid, last_words))
         if connection is not None:
             self.gone(connection)
-
-    def _say(self, connection: Connection, message: Control) -> None:
-        self.outgoing.append((connection, frames.control(message), isinstance(message, Roster)))

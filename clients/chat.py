@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -219,14 +219,18 @@ class ChatClient:
         """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
         return self._chronicle.lines(conversation)
 
-    def events(self, timeout: float | None = None, *, cursor: str | None = None) -> Iterator[Event]:
+    def events(self, timeout: float | None = None, *, cursor: str | None = None, since: int | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
 
         With ``cursor``, a profile's consumer of that name goes on where it stopped, also in an earlier run: an event counts
-        as done when the next one is asked for. Ends when the client is closed or refused; raises TimeRanOut after
-        ``timeout`` seconds in all.
+        as done when the next one is asked for. ``since`` is a number in the history to begin after instead. Ends when the
+        client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
         """
-        return self._chronicle.events(timeout, cursor)
+        return self._chronicle.events(timeout, cursor, since)
+
+    def mark_shown(self, cursor: str) -> None:
+        """The last event that ``events`` gave is done, too: for a consumer that asks for no more."""
+        self._chronicle.mark_shown(cursor)
 
     # Sending
 
@@ -338,13 +342,21 @@ class ChatClient:
             match event:
                 case Welcomed():
                     self._invite = None
-                    self.profile.joined(self.broker)
+                    self._note(lambda profile: profile.joined(self.broker))
                 case MailboxDrained():
-                    self.profile.drained()
+                    self._note(lambda profile: profile.drained())
                 case RotationDue():
                     threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
                 case _:
                     pass
+
+    def _note(self, write: Callable[[OpenProfile], None]) -> None:
+        """Write down what the next run would like to know, and this one can do without."""
+        try:
+            if self.profile:
+                write(self.profile)
+        except SecureChatError as error:
+            log.warning("%s", error)
 
     def _arrival(self, user: str) -> Arrival | None:
         since = self._chronicle.arrival(user)

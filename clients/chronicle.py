@@ -57,6 +57,7 @@ class Chronicle:
         self._arrivals: dict[str, int] = {}
         self._feed = Feed() if feed else None
         self._first = self._seen = history.last if history else 0
+        self._shown: int | None = None
         self.status = ConnectionStatus(ConnectionState.CONNECTING, time.time())
         self.version = 0
         self.rosters = 0
@@ -174,20 +175,27 @@ class Chronicle:
 
     # Events, one by one
 
-    def events(self, timeout: float | None, cursor: str | None) -> Iterator[Event]:
+    def events(self, timeout: float | None, cursor: str | None, since: int | None) -> Iterator[Event]:
         """See ``ChatClient.events``."""
         if self._feed is None:
             raise ValueError("this client was made with events=False")
-        for number, event in itertools.chain(self._missed(cursor), self._feed.take(timeout)):
+        for number, event in itertools.chain(self._missed(cursor, since), self._feed.take(timeout)):
+            if number is not None:
+                self._shown = number
             yield event
-            if self._history and cursor and number is not None:
-                self._history.move_cursor(cursor, number)
+            if cursor and number is not None:
+                self.mark_shown(cursor)
 
-    def _missed(self, cursor: str | None) -> Iterator[tuple[int | None, Event]]:
+    def mark_shown(self, cursor: str) -> None:
+        """See ``ChatClient.mark_shown``."""
+        if self._history and self._shown is not None:
+            self._history.move_cursor(cursor, self._shown)
+
+    def _missed(self, cursor: str | None, since: int | None) -> Iterator[tuple[int | None, Event]]:
         """What the history held for this consumer when the client was made."""
         if self._history is None or cursor is None:
             return
-        since = self._history.cursor(cursor)
+        since = self._history.cursor(cursor) if since is None else since
         if since is None:  # its first time: from now on
             self._history.move_cursor(cursor, self._first)
             return

@@ -20,7 +20,7 @@ from clients.page_log import SUITE_NAMES, failed, first_shown, log_blocks, plain
 from clients.page_people import draw_head, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
-from clients.page_trust import draw_decision, show_number
+from clients.page_trust import draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
@@ -99,7 +99,7 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
     version = (chat.current, chat.client.user, lines[-1].key if lines else "", chat.client.version, shown, date.today())  # noqa: DTZ011
     if chat.drawn[0] != version:
         chat.drawn = (version, log_blocks(lines, shown))
-    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines):
+    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines) and not must_decide(chat):
         _empty(chat)
     with st.container(key="log", gap=None):
         if older := first_shown(len(lines), shown):

@@ -177,10 +177,11 @@ def current_chat() -> Chat | None:
 def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> None:
     """Start a client and make it this browser session's.
 
-    It takes on the open conversations of the one before, and sends what that one could not.
+    It takes on the open conversations of the one before, and sends what a guest could not; a profile's outbox does that
+    by itself.
     """
     before: Chat | None = st.session_state.get(_CHAT)
-    waiting = before.waiting() if before else []
+    waiting = before.waiting() if before and before.client.profile is None else []
     end_chat()
     DEPARTURES.make_room(client.user)
     chat = Chat(client, broker_is_local, note)

@@ -55,6 +55,12 @@ def draw_verify(chat: Chat) -> None:
     st.button(f"{label} `{kid}`", key="verify", type="tertiary", on_click=chat.compare, args=(chat.current,))
 
 
+def must_decide(chat: Chat) -> bool:
+    """Whether nothing is sent to the person in the conversation on the screen before something is decided."""
+    found = _look(chat, chat.current)
+    return found is not None and (found[1].offered is not None or found[1].blocked)
+
+
 def draw_decision(chat: Chat) -> None:
     """Draw what has to be decided about the person in the conversation on the screen before anything is sent to them."""
     found = _look(chat, chat.current)
@@ -71,7 +77,7 @@ def draw_decision(chat: Chat) -> None:
     with st.container(key="decide", horizontal=True, gap="small"):
         if pin.offered is not None:
             st.button("Compare", key="compare", type="primary", on_click=chat.compare, args=(peer,))
-            label = "Accept and unblock" if pin.blocked else "Accept"
+            label = "Accept and unblock" if pin.blocked else "Accept the new key"
             _decision(chat, label, "accept", lambda: others.trust(pin))
             if not pin.blocked:
                 _decision(chat, "Block", "block", lambda: others.block(peer))
@@ -109,7 +115,9 @@ def _dialog(chat: Chat, peer: str) -> None:
     number = others.number(pin)
     changed = pin.offered is not None
     which = " The number is that of the key in use now." if changed else ""
-    command = f", or with <code>securechat-cli verify {plain(others.user)}</code>" if pin.profile else ""
+    command = (
+        f", or, having heard from you, with <code>securechat-cli verify {plain(others.user)}</code>" if pin.profile else ""
+    )
     st.html(
         f'<p class="sc-how">If {plain(peer)} sees the same number, nobody sits between you. Compare over another channel, such '
         f"as a call, or side by side.{which} {plain(peer)} finds it on the page under Verify{command}.</p>"
@@ -132,7 +140,7 @@ def _dialog(chat: Chat, peer: str) -> None:
         elif not changed:
             _decision(chat, "Unblock", "unblock-compared", lambda: others.trust(pin))
     if chat.client.profile is None:
-        st.html('<p class="sc-fine">You are a guest: what you decide here is forgotten with you.</p>')
+        st.html('<div class="sc-fine">You are a guest: what you decide here is forgotten with you.</div>')
     with st.expander("Fingerprints of both keys"):
         theirs = fingerprint(pin.offered or pin.kid)
         st.code(f"{peer}\n{theirs}", language=None, wrap_lines=True)

@@ -5,6 +5,7 @@ A passphrase is taken out of the session's state as soon as it is there; the unl
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -60,9 +61,9 @@ def show() -> None:
     with st.expander("Make a new profile", expanded=not names):
         _make_form()
     st.html(
-        '<p class="sc-fine">A profile keeps its keys on the machine that runs this page, and the broker keeps its name for '
-        "them. Reload the tab, and it is locked again; what was said is not kept. The command line uses the same profiles, "
-        "and makes them, too: <code>securechat-cli init NAME</code>.</p>"
+        '<p class="sc-fine">A profile keeps its keys and what was said on the machine that runs this page, and the broker '
+        "keeps its name for it. Reload the tab, and it is locked again. The command line uses the same profiles, and makes "
+        "them, too: <code>securechat-cli init NAME</code>.</p>"
     )
 
 
@@ -135,12 +136,14 @@ def _unlock(name: str, broker: BrokerAddress | None) -> None:
 
 def _make() -> None:
     first, second = _taken_out(_FIRST), _taken_out(_SECOND)
+    address: BrokerAddress | None = None
     _forget_errors()
     try:
         name = check_name(normalise_name(st.session_state[_NAME]))
         if first != second:
             raise PassphrasesDiffer
-        address = _broker(None)
+        with contextlib.suppress(NoBrokerFound):
+            address = _broker(None)
         profile, _ = make_profile(_home(), name, first, address)
     except SecureChatError as error:
         st.session_state[_MAKE_ERROR] = error
@@ -157,8 +160,6 @@ def _make() -> None:
 def _begin(profile: OpenProfile, broker: BrokerAddress | None) -> None:
     try:
         address = broker or _broker(profile.broker)
-        if address is None:
-            raise NoBrokerFound
         client = ChatClient(profile, address, events=False)
     except SecureChatError:
         profile.close()
@@ -167,13 +168,7 @@ def _begin(profile: OpenProfile, broker: BrokerAddress | None) -> None:
     begin_chat(client, broker_is_local=local_broker()[0] == address.url)
 
 
-def _broker(own: BrokerAddress | None) -> BrokerAddress | None:
-    """The broker that was typed, else the profile's own, else this machine's."""
+def _broker(own: BrokerAddress | None) -> BrokerAddress:
+    """The broker that was typed, else the profile's own, else the page's; raises NoBrokerFound and BadAddress."""
     typed = st.session_state.get(_BROKER, "").strip()
-    if typed:
-        return choose_broker(typed, {})
-    here = local_broker()[0]
-    local = BrokerAddress.parse(here) if here else None
-    if own is not None and (local is None or local.key != own.key):
-        return own
-    return local  # the profile's own too, and where it is to be found now
+    return choose_broker(typed or None, {} if own else os.environ, fallback=own)

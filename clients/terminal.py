@@ -45,6 +45,7 @@ _FAILED: Final = {
     Outcome.REFUSED: UNTRUSTED,
     Outcome.CHANGED: UNTRUSTED,
     Outcome.BLOCKED: UNTRUSTED,
+    Outcome.DROPPED: OTHER,
     Outcome.UNPROVEN: OTHER,
     Outcome.FULL: LIMIT,
     Outcome.RATE: LIMIT,

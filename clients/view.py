@@ -9,7 +9,7 @@ from typing import Final
 
 from core.content import Content, Text
 from core.encoding import b64url
-from core.events import Message, Outcome, PeerKeyChanged
+from core.events import Message, MessageSent, Outcome, PeerKeyChanged
 from core.names import fingerprint
 
 _TICKS: Final = {
@@ -28,12 +28,14 @@ _TICKS: Final = {
     Outcome.UNPROVEN: "✗ delivered, says the broker without proof",
     Outcome.CHANGED: "✗ key changed",
     Outcome.BLOCKED: "✗ blocked by you",
+    Outcome.DROPPED: "✗ dropped by you",
 }
 # The worst first: a person must see what went wrong before what went well.
 _WORST: Final = (
     Outcome.CHANGED,
     Outcome.UNTRUSTED,
     Outcome.BLOCKED,
+    Outcome.DROPPED,
     Outcome.REFUSED,
     Outcome.EXPIRED,
     Outcome.UNSTORED,
@@ -102,6 +104,11 @@ def day(when: float, zone: tzinfo | None = None) -> str:
     return f"{at:%A}, {at.day} {at:%B %Y}"
 
 
+def moment(when: float, zone: tzinfo | None = None) -> str:
+    """A day and a time, ``2026-11-23 14:05``; in the local time zone unless told otherwise."""
+    return _at(when, zone).strftime("%Y-%m-%d %H:%M")
+
+
 def iso(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, with milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -153,6 +160,22 @@ def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:
         "user": change.user,
         "known": fingerprint(change.old_kid),
         "fingerprint": fingerprint(change.new_kid),
+    }
+
+
+def sent_json(sent: MessageSent, user: str, outcomes: Mapping[str, Outcome]) -> dict[str, object]:
+    """A message of one's own, and what became of each copy, in the same form."""
+    return {
+        "v": 1,
+        "type": "sent",
+        "id": b64url(sent.id),
+        "from": user,
+        "to": list(sent.to),
+        "everyone": sent.everyone,
+        "time": iso(sent.at),
+        "suite": sent.suite.value,
+        "text": sent.text,
+        "recipients": {name: outcome.value for name, outcome in outcomes.items()},
     }
 
 

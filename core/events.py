@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
     CHANGED = "changed"  # their key is another one than the pinned
     BLOCKED = "blocked"  # this profile has blocked them
+    DROPPED = "dropped"  # taken out of the outbox by a person
 
     @property
     def final(self) -> bool:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from core import frames, messages
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.clock import Instant
 from core.content import Text
 from core.encoding import b64url
@@ -347,7 +347,7 @@ class Session:
             self._acks.append((message.copy_id, frames.NO_PROOF))
             if self.peers.blocks(message.sender):
                 return []  # a block that says so each time would be none
-            news = self.peers.turn_away(message.sender, error.kid, now.ms) if isinstance(error, NotPinned) else []
+            news = self.peers.meet(message.sender, error.kid, Kind.GUEST, now.ms)[1] if isinstance(error, NotPinned) else []
             return [*news, MessageRefused(message.sender, message.mid, error.stage)]
         self._acks.append((message.copy_id, opened.proof))
         kid = opened.sender_key.kid

@@ -40,7 +40,8 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
         "read_from_client", "read_from_broker", "ack_items", "_result_items", "_read_fanout", "_check_counts", "_check_name",
         "_check_bundle", "_name",
     ),
-    "core.peers": ("roster", "meet", "turn_away", "may_receive", "bundle", "learn"),
+    "core.peers": ("roster", "meet", "may_receive", "bundle", "learn"),
+    "core.trust": ("holds", "seen"),
     "core.sending": ("found", "answered", "told", "_judge", "_settle", "_unnumbered", "_may_return"),
     "core.vault": ("unlock", "_read"),
     "broker.door": ("check", "_check_name", "committed", "note_bundle"),
@@ -58,6 +59,7 @@ _FIRST: Final[dict[str, tuple[str, ...]]] = {
     "core.frames": ("tests/core/test_frames.py", "-k", "not mutated_messages and not any_body"),
     "core.peers": ("tests/attacks/test_false_keys.py", "tests/core/test_peers.py"),
     "core.sending": ("tests/attacks/test_told_again.py", "tests/attacks/test_false_keys.py", "tests/core/test_returning.py"),
+    "core.trust": ("tests/core/test_trust.py",),
     "core.vault": ("tests/attacks/test_curious_eyes.py", "-k", "keystore and not another_user"),
     "broker.door": ("tests/attacks/test_false_names.py", "tests/attacks/test_open_doors.py"),
     "broker.access": ("tests/broker/test_access.py", "tests/attacks/test_open_doors.py"),
@@ -74,7 +76,6 @@ HARMLESS: Final[dict[str, str]] = {
         "no body in canonical form with members in range is that long, and the frame's reader has looked already; it saves the "
         "reading of what is too long"
     ),
-    "core.peers.meet: not pin.profile (of 2)": "it saves writing down again what is written already",
     "core.peers.bundle: pin (of 3)": "a bundle is kept once its key is pinned, and no pin is ever taken away",
     "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",
 }

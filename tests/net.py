@@ -20,6 +20,7 @@ from zmq.utils import z85
 from broker.curve import CurveKeys
 from broker.files import load_or_make_keys
 from broker.ledger import Ledger
+from broker.mail_storage import SqliteMailStorage
 from broker.server import Server
 from broker.storage import SqliteStorage
 from core import frames, messages
@@ -30,6 +31,7 @@ from core.identity import Identity, guest_identity
 from core.limits import NONCE_BYTES, PROTOCOL_VERSION, ROUTING_ID_BYTES
 from core.login import LoginContext, prove
 from core.messages import Challenge, Control, Deliver, FromBroker, Hello, Mode, Prove, Results, Roster, Status, Welcome
+from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
 
 _T = TypeVar("_T", bound=FromBroker)
@@ -60,6 +62,13 @@ def identity(user: str, *, sends_only: bool = False, keys: int | None = None) ->
     """A guest with keys of the pool: the next ones, or those numbered ``keys``."""
     signing, opening = key_pool()[(next(_turn) if keys is None else keys) % len(key_pool())]
     return guest_identity(user, signing, None if sends_only else opening, sid=os.urandom(16), now=time.time())
+
+
+def profile(user: str, *, keys: int | None = None) -> Identity:
+    """A profile with keys of the pool: the next ones, or those numbered ``keys``."""
+    signing, opening = key_pool()[(next(_turn) if keys is None else keys) % len(key_pool())]
+    made = Profile.create(user, signing, opening, os.urandom(32), now=time.time(), random=os.urandom)
+    return made.identity(os.urandom(32))
 
 
 class Clock:
@@ -94,12 +103,14 @@ class LocalBroker:
             self.folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self.keys = keys or load_or_make_keys(self.folder)
             self.storage = stack.enter_context(contextlib.closing(SqliteStorage(self.folder)))
+            self.mail = stack.enter_context(contextlib.closing(SqliteMailStorage(self.folder)))
             self.server = Server(
                 host,
                 port,
                 keys=self.keys,
                 ledger=Ledger(),
                 storage=self.storage,
+                mail=self.mail,
                 open_to_all=open_to_all,
                 clock=self.clock,
             )
@@ -110,6 +121,7 @@ class LocalBroker:
 
     def start(self) -> Self:
         self.storage.start(self.server.wake)
+        self.mail.start(self.server.wake)
         self._thread.start()
         return self
 
@@ -256,8 +268,8 @@ def tables(broker: LocalBroker) -> dict[str, int]:
     server, router = broker.server, broker.router
     return {
         "descriptors": len(server._descriptors),
-        "ended": len(server._ended),
-        "dying": len(server._dying),
+        "ended": len(server._sending.ended),
+        "dying": len(server._sending.dying),
         "connections": len(router.connections),
         "unproven": len(router.door._unproven),
         "results": len(router.with_results),

@@ -22,6 +22,7 @@ from core.memory import Memory
 from core.messages import Mode
 from core.session import Session, State
 from tests.keys import BROKER_KEY, Keys, keys_of
+from tests.mail_disk import MemoryMailStorage
 
 Tamper = Callable[[Frames], Sequence[Frames]]
 START = Instant(1_800_000_000.0, 1000.0)
@@ -80,7 +81,8 @@ class Client:
 class World:
     """One broker and its clients. ``settle`` moves frames until nobody has anything left to say.
 
-    What the broker logs is safe at once, unless ``log_waits``; then it waits in ``unsafe`` for ``commit``.
+    What the broker logs is safe at once, unless ``log_waits``; then it waits in ``unsafe`` for ``commit``. Its ``disk`` for
+    mail does at once what it is told, unless ``disk_waits``; then ``store`` has it work.
     """
 
     def __init__(self) -> None:
@@ -88,6 +90,8 @@ class World:
         self.unsafe: list[LogEvent] = []
         self.log: list[LogEvent] = []
         self.log_waits = False
+        self.disk = MemoryMailStorage()
+        self.disk_waits = False
         self.router = Router(BROKER_KEY, self.ledger, self.unsafe.append, random=os.urandom)
         self.clients: list[Client] = []
         self.now = START
@@ -194,7 +198,7 @@ class World:
         if connection and raw and raw[0][:1] == b"S" and len(raw) == 2:
             connection.seen = self.now.mono
             try:
-                delivery = router.mail(connection, raw[0], len(raw[1]))
+                delivery = router.mail(connection, raw[0], raw[1])
             except FrameError:
                 router.malformed(rid)
             else:
@@ -222,12 +226,23 @@ class World:
             self.router.committed(events, self.now)
         self._emit()
 
+    def store(self) -> None:
+        """The disk for mail does all that it was told."""
+        router = self.router
+        while router.to_disk:
+            self.disk.submit(router.to_disk.copy())
+            router.to_disk.clear()
+            self.disk.work()
+            router.stored(self.disk.completed())
+
     def _deliver(self, targets: Sequence[Connection], raw: Frames) -> None:
         for target in targets:
             self._put(target.rid, raw)
 
     def _emit(self) -> None:
         router = self.router
+        if not self.disk_waits:
+            self.store()
         for connection in list(router.with_results):
             while connection.results:
                 self._put(connection.rid, [router.take_results(connection)])

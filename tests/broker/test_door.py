@@ -362,11 +362,13 @@ def test_the_roster_says_who_is_a_profile(town: Town) -> None:
     assert kinds == {"alice": Kind.PROFILE, "bob": Kind.GUEST, "mallory": Kind.GUEST}
 
 
-def test_a_name_is_looked_up_only_while_its_user_is_here(town: Town) -> None:
-    alice, bob = town.join_profile("alice"), town.join("bob")
+@pytest.mark.parametrize("owner", [True, False])
+def test_whoever_is_away_is_looked_up_only_if_the_name_is_theirs(town: Town, owner: bool) -> None:
+    alice, bob = town.join_profile("alice") if owner else town.join("alice"), town.join("bob")
     town.lose(alice)
     answers: list[object] = []
     bob.to_client = lambda raw: answers.append(frames.read_from_broker(raw)) or [raw]  # type: ignore[func-returns-value]
-    assert bob.last(town.say(bob, "x", "alice")) == {"alice": Outcome.ABSENT}
+    outcome = bob.last(town.say(bob, "x", "alice"))
     (bundles,) = [one for one in answers if isinstance(one, Bundles)]
-    assert bundles.found[0].bundle is None
+    assert bundles.found[0].bundle == (alice.session.me.bundle if owner else None)
+    assert outcome == {"alice": Outcome.STORED if owner else Outcome.ABSENT}

@@ -118,7 +118,7 @@ class House:
 
     def mail(self, sender: Connection, to: str, size: int = 100) -> list[tuple[Connection, bytes]]:
         """Send as the fast path does; whom it goes to, and the DELIVER head."""
-        delivery = self.router.mail(sender, b"S" + MID + to.encode(), size)
+        delivery = self.router.mail(sender, b"S" + MID + to.encode(), bytes(size))
         return [(target, delivery[1]) for target in delivery[0]] if delivery else []
 
     def ack(self, connection: Connection, head: bytes, proof: bytes = PROOF) -> None:

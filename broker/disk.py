@@ -1,0 +1,120 @@
+"""A database with a thread of its own, so that whoever uses it never waits."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from core.errors import BrokerFailed
+
+LOOK_AGAIN: Final = 0.5  # seconds until an idle thread looks for what there is to do besides
+_Operation = TypeVar("_Operation")
+_Answer = TypeVar("_Answer")
+
+
+class Disk(Generic[_Operation, _Answer]):
+    """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``."""
+
+    def __init__(self, database: sqlite3.Connection, name: str) -> None:
+        self._database: Final = database
+        self._wake: Callable[[], None] = lambda: None
+        self._todo: queue.SimpleQueue[Sequence[_Operation] | threading.Event | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to work; ``wake`` is called, in another thread, whenever ``completed`` has something."""
+        self._wake = wake
+        self._thread.start()
+
+    def submit(self, batch: Sequence[_Operation]) -> None:
+        """Carry these out, soon; returns at once."""
+        self._todo.put(batch)
+
+    def completed(self) -> list[_Answer]:
+        """The answers that have come since this was last asked, in their order."""
+        answers = []
+        while not self._done.empty():
+            answers.append(self._done.get())
+        return answers
+
+    def flush(self, seconds: float) -> None:
+        """Wait, at most so long, until all that was submitted has been carried out, or has failed."""
+        reached = threading.Event()
+        self._todo.put(reached)
+        if self._thread.is_alive():
+            reached.wait(seconds)
+
+    def close(self) -> None:
+        """Carry out what was submitted, and close."""
+        self._todo.put(None)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._database.close()
+
+    def _handle(self, operations: Sequence[_Operation]) -> None:
+        """Carry these out; none if nothing came for a while. Raises nothing that the thread could go on after."""
+        raise NotImplementedError
+
+    def _answer(self, *answers: _Answer) -> None:
+        for one in answers:
+            self._done.put(one)
+        if answers:
+            self._wake()
+
+    def _work(self) -> None:
+        ending = False
+        while not ending:
+            operations: list[_Operation] = []
+            reached: list[threading.Event] = []
+            try:
+                batch = self._todo.get(timeout=LOOK_AGAIN)
+                while True:
+                    if batch is None:
+                        ending = True
+                        break
+                    if isinstance(batch, threading.Event):
+                        reached.append(batch)
+                    else:
+                        operations += batch
+                    batch = self._todo.get_nowait()
+            except queue.Empty:
+                pass
+            self._handle(operations)
+            for one in reached:
+                one.set()
+
+
+def open_database(path: Path, what: str, version: int, schema: Sequence[str], *, busy: float) -> sqlite3.Connection:
+    """Open an SQLite database (WAL, synchronous=FULL), and make it if it is not there; raises BrokerFailed.
+
+    ``what`` it is called in sentences; ``busy`` is how many seconds it waits for other processes that write.
+    """
+    try:
+        # Made beforehand, so that it and SQLite's files beside it are closed to others.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise BrokerFailed(why=f"The {what} {path} cannot be opened: {error}.") from error
+    try:
+        database.execute(f"PRAGMA busy_timeout = {int(busy * 1000)}")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        (found,) = database.execute("PRAGMA user_version").fetchone()
+        if found not in (0, version):
+            raise BrokerFailed(why=f"The {what} {path} is of version {found}; this program knows {version}.")
+        for statement in schema:
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {version}")
+    except sqlite3.Error as error:
+        database.close()
+        raise BrokerFailed(why=f"The {what} {path} cannot be used: {error}.") from error
+    except BrokerFailed:
+        database.close()
+        raise
+    return database
