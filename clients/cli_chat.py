@@ -24,6 +24,7 @@ from core.events import (
     PeerKeyChanged,
     RosterChanged,
     Trust,
+    Welcomed,
 )
 from core.limits import HYBRID_CONTENT_MAX
 from core.messages import Mode
@@ -159,11 +160,12 @@ def listen(
     if sender is not None:
         check_name(sender)
     left = number
-    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT) as client:
+    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
+        teller = _Teller(terminal, client.user)
         for event in client.events(timeout, cursor="listen", since=_since(client, since)):
             if not isinstance(event, MessageReceived):
-                _tell(terminal, client.user, event)
+                teller.tell(event)
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
@@ -188,8 +190,34 @@ def _since(client: ChatClient, since: str | None) -> int | None:
     raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
 
 
+class _Teller:
+    """Says what happened beside the messages; an outage once, however many attempts to connect it takes to be over."""
+
+    def __init__(self, terminal: Terminal, me: str) -> None:
+        self._terminal = terminal
+        self._me = me
+        self._down = False
+
+    def tell(self, event: Event) -> None:
+        """Say it."""
+        terminal = self._terminal
+        match event:
+            case Disconnected(why) if not self._down:
+                self._down = True
+                terminal.say(f"connection lost: {why.rstrip('.')}; trying again")
+            case Disconnected():
+                pass
+            case Welcomed(waiting):
+                if self._down:
+                    terminal.say("connected again")
+                self._down = False
+                if waiting:
+                    terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
+            case _:
+                _tell(terminal, self._me, event)
+
+
 def _tell(terminal: Terminal, me: str, event: Event) -> None:
-    """Say what happened beside the messages."""
     match event:
         case MessageRefused(who, _, stage):
             terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
@@ -199,8 +227,6 @@ def _tell(terminal: Terminal, me: str, event: Event) -> None:
                 terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
                 if terminal.as_json:
                     terminal.data("", key_changed_json(event))
-        case Disconnected(why):
-            terminal.say(f"connection lost: {why}; trying again")
         case RosterChanged(joined, _, initial) if initial:
             others = [entry.user for entry in joined if entry.user != me]
             terminal.say(faint(f"connected; here: {listing(others) or 'nobody else yet'}"))

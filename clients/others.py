@@ -92,15 +92,15 @@ class Others:
 
         Raises KeyChanged if another key came meanwhile: it is not the one whose number was compared.
         """
-        return self._decide(verify(self._still(shown), _now_ms()))
+        return self._decide(lambda: verify(self._still(shown), _now_ms()))
 
     def trust(self, shown: Pin) -> Pin:
         """A person accepts the changed key of ``shown``, or ends a block; raises KeyChanged as ``verify`` does."""
-        return self._decide(trust(self._still(shown), _now_ms()))
+        return self._decide(lambda: trust(self._still(shown), _now_ms()))
 
     def block(self, user: str) -> Pin:
         """Send nothing to this name and take nothing from it."""
-        return self._decide(block(self.pin(user)))
+        return self._decide(lambda: block(self.pin(user)))
 
     def _still(self, shown: Pin) -> Pin:
         pin = self.pin(shown.user)
@@ -108,9 +108,11 @@ class Others:
             raise KeyChanged(user=pin.user)
         return pin
 
-    def _decide(self, pin: Pin) -> Pin:
-        self._memory.set_pin(pin)
-        self._decided()
+    def _decide(self, decision: Callable[[], Pin]) -> Pin:
+        with self._memory.together():  # nobody else changes the pin between the look and the decision
+            pin = decision()
+            self._memory.set_pin(pin)
+        self._decided()  # outside: whoever hears of it may wait for somebody who wants to write
         return pin
 
 

@@ -65,6 +65,21 @@ def test_whoever_does_not_come_back_in_time_is_absent(world: World) -> None:
     assert alice.last(world.say(alice, "still not?", "bob")) == {"bob": Outcome.ABSENT}
 
 
+def test_a_connection_that_breaks_again_makes_nobody_a_stranger(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    lose_all(world)
+    id_ = world.say(alice, "are you back?", "bob")
+    for _ in range(3):  # each time the roster lacks him
+        world.connect(alice)
+        world.tick()
+        assert alice.last(id_) == {"bob": Outcome.QUEUED}
+        world.lose(alice)
+    world.connect(alice)
+    world.connect(bob)
+    world.tick()
+    assert bob.texts() == [("alice", "are you back?")]
+
+
 def test_without_a_roster_the_end_of_the_wait_decides(world: World) -> None:
     alice, bob = world.join("alice", mode=Mode.SEND), world.join("bob")
     lose_all(world)
