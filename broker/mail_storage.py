@@ -82,6 +82,11 @@ class SqliteMailStorage(Disk[Operation, Answer]):
         highest = rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
         return Contents(copies, receipts, copies[-1].id if copies else 0, highest[0] if highest else 0)
 
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
+
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]
         for one in operations:

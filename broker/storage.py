@@ -55,6 +55,11 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
             self._database.close()
             raise
 
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
+
     def _handle(self, operations: Sequence[LogEvent]) -> None:
         self._owed += operations
         wrote = bool(self._owed)
