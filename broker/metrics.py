@@ -41,7 +41,9 @@ class Numbers(Collector):
         yield CounterMetricFamily(
             "securechat_copies", "Copies of messages taken from senders, one for each recipient.", value=router.routed
         )
-        results = CounterMetricFamily("securechat_results", "What became of copies, as their senders were told.", labels=["status"])
+        results = CounterMetricFamily(
+            "securechat_results", "What became of copies, as their senders were told.", labels=["status"]
+        )
         for status in Status:
             results.add_metric([status.name.lower()], router.counts[status])
         yield results
@@ -81,8 +83,8 @@ def metrics_at(port: int, numbers: Numbers) -> Iterator[int]:
     try:
         server = make_server(_HOST, port, make_wsgi_app(registry), server_class=_Server, handler_class=_Handler)
     except OSError as error:
-        why = f"Metrics cannot be given at port {port} of {_HOST}: {os.strerror(error.errno or 0)}; choose another with --metrics."
-        raise BrokerFailed(why=why) from error
+        why = os.strerror(error.errno or 0)
+        raise BrokerFailed(why=f"Port {port} of {_HOST} cannot be had for metrics: {why}; choose another.") from error
     with server:
         thread = threading.Thread(target=server.serve_forever, name="securechat-metrics", daemon=True)
         thread.start()

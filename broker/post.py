@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from broker.catchup import Held
+from broker.catchup import Held, Plan
 from broker.directory import Body, Connection, Copy, Directory
 from broker.ledger import Ledger
 from broker.mail_values import (
@@ -26,9 +26,10 @@ from broker.mail_values import (
     Put,
     Unstored,
 )
-from broker.mailbox import Box, Mailbox, Quota, Unwritten
+from broker.mailbox import Box, Mailbox, Unwritten
 from broker.news import News
 from broker.outbox import Outbox
+from broker.quota import Quota
 from core import frames
 from core.clock import Instant
 from core.frames import NO_PROOF
@@ -37,7 +38,7 @@ from core.messages import CaughtUp, Mode, Status
 
 _PORTION_COPIES: Final = 64
 _PORTION_BYTES: Final = 1024 * 1024
-_EXPIRY: Final = 3600.0  # seconds between looks for what is too old
+_EXPIRY: Final = 3600.0  # seconds between looks for what is too old, or a tenth of the retention if that is less
 
 
 class Post:
@@ -130,9 +131,8 @@ class Post:
             for number, copy in list(sibling.copies.items()):
                 self.secure(connection.user, number, copy)
         catch_up = connection.catch_up
-        catch_up.until = self._next_copy()
-        for number in box.sizes:
-            catch_up.plan.add(number)
+        catch_up.plan = Plan(box.sizes)
+        catch_up.until = max(box.sizes, default=0) + 1
         return len(catch_up.plan)
 
     def begin(self, connection: Connection) -> None:
@@ -349,7 +349,7 @@ class Post:
                 for number in [one for one in connection.copies if one < before]:
                     self.secure(connection.user, number, connection.copies[number])
         if now.mono >= self._expire_at:
-            self._expire_at = now.mono + _EXPIRY
+            self._expire_at = now.mono + min(_EXPIRY, self.mailbox.quota.seconds / 10)
             self.to_disk.append(FindOld(self.wall - self.mailbox.quota.seconds))
 
     def _expire(self, found: FoundOld) -> None:

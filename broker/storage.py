@@ -72,6 +72,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
                 self._read()
                 self._version = now
         except sqlite3.Error as error:
+            self._version = 0
             self._trouble.begins(error)
         except LogDamaged as error:
             self.failure = str(error)
