@@ -175,9 +175,9 @@ class Door:
         self._unproven.pop(connection.rid, None)
 
     def overdue(self, now: Instant) -> list[tuple[Connection, Reason]]:
-        """Connections that have been at their login for too long, and why: their own fault, or the log's."""
-        return [
-            (one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED)
-            for one in self._unproven.values()
-            if now.mono - one.since > LOGIN_TIME_MAX
-        ]
+        """Connections that have been at their login for too long, with what to tell them.
+
+        Whoever waits for the log comes in later: a claim that is on its way to the disk counts once it is there.
+        """
+        late = (one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX)
+        return [(one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED) for one in late]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _BURST: Final = 10  # so many seconds' worth may be sent at once
-_LOT: Final = 64
+_LOT: Final = 64  # but no more than a small part of all
 _UNBOUNDED: Final = 2**29  # fits a machine's word
 
 
@@ -25,7 +25,7 @@ class Budgets:
         if not self._rate:
             return _UNBOUNDED
         left = self._left.get(user, self._most)
-        lot = min(_LOT, int(left))
+        lot = min(_LOT, max(1, int(self._most) // 16), int(left))
         self._left[user] = left - lot
         return lot
 

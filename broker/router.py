@@ -5,6 +5,7 @@ Whoever runs it hands in what arrives, and sends what it leaves in its outbox.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -72,7 +73,7 @@ class Router(Relay):
         super().__init__(ledger, quota, rate)
         self.door: Final = Door(broker_key, self.directory, ledger, to_log, random=random)
         self._ledger: Final = ledger
-        self._swept = 0.0
+        self._swept = math.inf
         self._before = 0  # below this are the copies that were there at the last sweep
 
     def receive(self, rid: bytes, client_key: bytes, raw: Sequence[bytes], now: Instant) -> Iterator[tuple[Delivery, Frames]]:
@@ -179,6 +180,7 @@ class Router(Relay):
 
     def _admit(self, connection: Connection, now: Instant) -> None:
         self.door.leave(connection)
+        self.post.wall = int(now.wall)
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
@@ -220,7 +222,7 @@ class Router(Relay):
         for connection in [*self.connections.values()]:
             if now.mono - connection.seen > SILENCE_MAX:
                 self.drop(connection)
-        self.budgets.refill(now.mono - self._swept)
+        self.budgets.refill(max(0.0, now.mono - self._swept))
         self._swept = now.mono
         self.post.sweep(now, self.connections.values(), self._before)
         self._before = self.mark()
