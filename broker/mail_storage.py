@@ -38,7 +38,7 @@ from core.messages import Status
 log = logging.getLogger("broker")
 
 MAIL_NAME: Final = "mail.db"
-_VERSION: Final = 1
+MAIL_VERSION: Final = 1
 _BUSY: Final = 2.0  # seconds for another process to finish writing; senders wait as long
 _OLD_AT_ONCE: Final = 512
 # The integer key is the only one: each other key makes a row cost two to five times as much. What is read at every start
@@ -66,7 +66,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
         self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
         try:
@@ -81,6 +81,11 @@ class SqliteMailStorage(Disk[Operation, Answer]):
         receipts = [StoredReceipt(*row) for row in rows("SELECT id, user, kid FROM receipts ORDER BY id")]
         highest = rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
         return Contents(copies, receipts, copies[-1].id if copies else 0, highest[0] if highest else 0)
+
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]
