@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
 from core import frames
 from core.bundle import Kind, Suite, read_bundle
@@ -21,7 +21,7 @@ BOB = keys_of("bob")
 HONEST = bundle("bob", BOB)
 
 
-def _spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+def _spki(key: rsa.RSAPublicKey | dsa.DSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -34,6 +34,7 @@ N = private_key("bob", "ek").public_key().public_numbers().n
 WEAK = {
     "16,384 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(16_384)).public_key()),
     "4,096 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(4_096)).public_key()),
+    "2,049 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(2_056) >> 7 | 1).public_key()),
     "1,024 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(1_024)).public_key()),
     "2,047 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(2_048) >> 1 | 1).public_key()),
     "an exponent of 3": _spki(rsa.RSAPublicNumbers(3, N).public_key()),
@@ -41,6 +42,12 @@ WEAK = {
     "an even modulus": BOB.opening.public.spki[:-6]
     + bytes([BOB.opening.public.spki[-6] & 0xFE])
     + BOB.opening.public.spki[-5:],
+    "the same key, for PSS": BOB.opening.public.spki.replace(
+        bytes.fromhex("2a864886f70d0101010500"), bytes.fromhex("2a864886f70d01010a3000")
+    ),
+    "DSA, made as long": _spki(
+        dsa.DSAPublicNumbers(1 << 894, dsa.DSAParameterNumbers(_modulus(1_024), _modulus(160), 2)).public_key()
+    ),
     "an elliptic curve": _spki(ec.generate_private_key(ec.SECP256R1()).public_key()),
     "another curve, made as long": _spki(ed25519.Ed25519PrivateKey.generate().public_key()).ljust(294, b"\0"),
     "bytes behind it": BOB.opening.public.spki[:-1],
