@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +81,7 @@ def take_down(evidence: Evidence, home: Path, name: str, journal: Path) -> None:
             evidence.gaps[name, senders[kid]] = profile.store.stream(kid, sid).missing
 
 
-def _messages(events: list[object]) -> Iterator[Message]:
+def _messages(events: Sequence[object]) -> Iterator[Message]:
     return (event.message for event in events if isinstance(event, MessageReceived))
 
 
