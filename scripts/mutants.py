@@ -83,6 +83,13 @@ HARMLESS: Final[dict[str, str]] = {
         ),
         "what reads the key refuses every other length as well, before anything else",
     ),
+    **dict.fromkeys(
+        (
+            "core.rsa._private: if key.public_key().public_numbers().e != RSA_EXPONENT",
+            "core.rsa._private: key.key_size != RSA_BITS (of 2)",
+        ),
+        "the public half is held against the same policy right after; this says it before anything is done with the key",
+    ),
     "core.peers.bundle: pin (of 3)": "a bundle is kept once its key is pinned, and no pin is ever taken away",
     "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import itertools
 import os
 import re
 import shutil
@@ -31,7 +32,10 @@ _SURVIVED: Final = ("survived", "no tests")
 
 
 def listed(page: str) -> dict[str, str]:
-    """The mutants that the page lists, each with its reason: the heading above it. Raises ValueError for one without or twice."""
+    """The mutants that the page lists, each with its reason: the heading above it.
+
+    Raises ValueError for one without a reason, or listed twice.
+    """
     found: dict[str, str] = {}
     reason = ""
     for line in page.splitlines():
@@ -79,10 +83,15 @@ def _change(before: list[str], after: list[str]) -> str:
 def _inline(old: str, new: str) -> str:
     """A line with its change in it: ``if n {< → <=} self.first``."""
     a, b = _TOKENS.findall(old), _TOKENS.findall(new)
-    head = len(os.path.commonprefix([a, b]))
-    tail = len(os.path.commonprefix([a[head:][::-1], b[head:][::-1]]))
-    middle = "{%s → %s}" % ("".join(a[head : len(a) - tail]), "".join(b[head : len(b) - tail]))
-    return "".join(a[:head]) + middle + "".join(a[len(a) - tail :])
+    head = _common(a, b)
+    tail = _common(a[head:][::-1], b[head:][::-1])
+    before, after = ("".join(tokens[head : len(tokens) - tail]) for tokens in (a, b))
+    return f"{''.join(a[:head])}{{{before} → {after}}}{''.join(a[len(a) - tail :])}"
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """How many tokens both begin with."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def results() -> dict[str, str]:
@@ -144,7 +153,8 @@ def main() -> int:
         if names:
             print(sentence, *names, sep="\n  ")
     seconds = time.monotonic() - began
-    print(f"{len(found)} mutants in {seconds:.0f} s: {len(alive)} survive, {len(alive) - len(unlisted)} of them listed as harmless")
+    harmless = len(alive) - len(unlisted)
+    print(f"{len(found)} mutants in {seconds:.0f} s: {len(alive)} survive, {harmless} of them listed as harmless")
     return int(bool(unlisted or gone or unclear or not found))
 
 

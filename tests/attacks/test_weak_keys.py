@@ -93,3 +93,11 @@ def test_a_private_key_of_any_kind_becomes_an_identity(bits: int, exponent: int)
         with pytest.raises(KeyRefused) as refused:
             imported()
         assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()])
+def test_a_private_key_that_is_not_rsa_becomes_an_identity(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for imported in (SigningKey.from_der, OpeningKey.from_der):
+        with pytest.raises(KeyRefused):
+            imported(der)
