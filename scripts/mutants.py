@@ -83,6 +83,9 @@ HARMLESS: Final[dict[str, str]] = {
         ),
         "what reads the key refuses every other length as well, before anything else",
     ),
+    "core.frames.read_from_client: len(head) > CONTROL_MAX (of 2)": (
+        "nothing that a client may say and that passes the other checks is that long; it saves the reading of what is"
+    ),
     **dict.fromkeys(
         (
             "core.rsa._private: if key.public_key().public_numbers().e != RSA_EXPONENT",

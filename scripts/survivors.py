@@ -72,12 +72,12 @@ def _lines(function: ast.FunctionDef) -> list[str]:
 
 
 def _change(before: list[str], after: list[str]) -> str:
-    changes = [
-        (" ⏎ ".join(before[i:j]), " ⏎ ".join(after[k:n]))
-        for what, i, j, k, n in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-        if what != "equal"
-    ]
-    return "; ".join(_inline(old, new) for old, new in changes)
+    if len(before) == len(after):
+        return "; ".join(_inline(old, new) for old, new in zip(before, after, strict=True) if old != new)
+    changes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    return "; ".join(
+        _inline(" ⏎ ".join(before[i:j]), " ⏎ ".join(after[k:n])) for what, i, j, k, n in changes if what != "equal"
+    )
 
 
 def _inline(old: str, new: str) -> str:
