@@ -52,8 +52,8 @@ _SCHEMA: Final = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, kid TEXT NOT NULL, at INTEGER NOT NULL,
         mid BLOB NOT NULL, recipient TEXT NOT NULL, status INTEGER NOT NULL, proof BLOB) STRICT""",
 )
-# What keeps a read from succeeding now; anything else is wrong with what is there.
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN})
+# What keeps a read from succeeding now: other processes' locks. Anything else is wrong with what is there.
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
 
 _Change = Put | Drop | Purge
 
@@ -101,10 +101,12 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                     changes.append(one)
         if not changes or self._commit(changes):
             return
-        owed = [one for one in changes if not isinstance(one, Put)]
-        self._answer(Unstored(tuple(one.id for one in changes if isinstance(one, Put))))
-        # Where there is no room for mail, there may be some once this is gone.
-        self._owed = owed if len(owed) == len(changes) or not self._commit(owed) else []
+        puts = tuple(one.id for one in changes if isinstance(one, Put))
+        self._owed = [one for one in changes if not isinstance(one, Put)]
+        if puts:
+            self._answer(Unstored(puts))
+            if self._owed:  # where there is no room for mail, there may be some once this is gone
+                self._commit(self._owed)
 
     def _commit(self, changes: Sequence[_Change]) -> bool:
         """Write these in one transaction; returns whether they are on disk."""
@@ -120,7 +122,8 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                     database.execute("ROLLBACK")
             self._trouble.begins(error)
             return False
-        self._trouble.ends()
+        if any(isinstance(one, Put) for one in changes):
+            self._trouble.ends()
         self._owed = []
         self._answer(Committed(tuple(changes)))
         return True

@@ -44,7 +44,6 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / LOG_NAME
         super().__init__(open_log(self._path), "securechat-log")
-        self.failure: str | None = None
         self._trouble = Trouble(f"The log {self._path}", "Names can be claimed, and invites used, once it can.")
         self._owed: list[LogEvent] = []
         self._read_to = 0
@@ -75,8 +74,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
             self._version = 0
             self._trouble.begins(error)
         except LogDamaged as error:
-            self.failure = str(error)
-            self._wake()
+            self._fail(str(error))
         else:
             self._trouble.ends()
 
