@@ -28,6 +28,11 @@ class Trouble:
         self._consequence = consequence
         self._lasts = False
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the last attempt to write failed. Other threads may ask."""
+        return self._lasts
+
     def begins(self, error: sqlite3.Error) -> None:
         """Writing has failed."""
         if not self._lasts:

@@ -109,8 +109,10 @@ class Door:
             on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
                 return Reason.NOT_INVITED
-        elif self._ledger.names_of(connection.client_key):
-            # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
+        elif hello.kind is Kind.PROFILE and hello.curve != connection.client_key:
+            return Reason.NOT_INVITED  # by no key that is known; and anybody could name somebody else's to be known by
+        # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
+        if self._ledger.names_of((hello.curve or b"") if invite else connection.client_key):
             return Reason.NOT_INVITED
         event: Claimed | Admitted
         if hello.kind is Kind.PROFILE:
@@ -173,9 +175,9 @@ class Door:
         self._unproven.pop(connection.rid, None)
 
     def overdue(self, now: Instant) -> list[tuple[Connection, Reason]]:
-        """Connections that have been at their login for too long, and why: their own fault, or the log's."""
-        return [
-            (one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED)
-            for one in self._unproven.values()
-            if now.mono - one.since > LOGIN_TIME_MAX
-        ]
+        """Connections that have been at their login for too long, with what to tell them.
+
+        Whoever waits for the log comes in later: a claim that is on its way to the disk counts once it is there.
+        """
+        late = (one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX)
+        return [(one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED) for one in late]

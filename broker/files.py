@@ -51,13 +51,25 @@ def load_or_make_keys(folder: Path) -> CurveKeys:
 
     Raises BrokerFailed for a key file that is damaged or open to other users; it is never overwritten.
     """
+    keys = load_keys(folder)
+    if keys is None:
+        keys = new_curve_keys()
+        save_keys(folder, keys)
+    return keys
+
+
+def save_keys(folder: Path, keys: CurveKeys) -> None:
+    """Write the key file of a folder that has none; raises BrokerFailed."""
+    os.close(_write(folder / KEY_NAME, keys.public + keys.secret))
+
+
+def load_keys(folder: Path) -> CurveKeys | None:
+    """The CURVE pair in the folder, None if there is none; raises what ``load_or_make_keys`` raises."""
     path = folder / KEY_NAME
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        keys = new_curve_keys()
-        _write(path, keys.public + keys.secret)
-        return keys
+        return None
     except OSError as error:
         raise BrokerFailed(why=f"The key file {path} cannot be read: {error.strerror}.") from error
     try:
@@ -78,52 +90,82 @@ def load_or_make_keys(folder: Path) -> CurveKeys:
 def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     """Tell local clients where the broker is, for as long as it runs.
 
-    Yields whether they find it without being told: the copy in the user's runtime folder is the first broker's that
-    runs, and is not taken from it.
+    The files are locked as long as that: one that is not was left behind, whatever process has its process id by now.
+    Yields whether clients find the broker without being told: the copy in the user's runtime folder is the first broker's
+    that runs, and is not taken from it.
     """
     raw = encode_connection_file(content)
     copy = runtime_copy()
     places = [folder / FILE_NAME]
-    if copy.parent.parent.is_dir() and not _belongs_to_another(copy, content.pid):
+    if copy.parent.parent.is_dir() and not _is_locked(copy):
         places.append(copy)
-    written = []
-    try:
+    with contextlib.ExitStack() as written:
+        found = folder == default_data_dir()
         for place in places:
             try:
-                _write(place, raw)
-                written.append(place)
+                written.enter_context(_written(place, raw))
+                found = found or place == copy
             except BrokerFailed:
                 if place != copy:
                     raise
-        yield copy in written or folder == default_data_dir()
+        yield found
+
+
+@contextlib.contextmanager
+def _written(place: Path, raw: bytes) -> Iterator[None]:
+    """A connection file at ``place``, locked; removed at the end if it is still this one."""
+    handle = _write(place, raw)
+    try:
+        yield
     finally:
-        for place in written:
-            with contextlib.suppress(OSError):
-                if place.read_bytes() == raw:
-                    place.unlink()
-
-
-def _belongs_to_another(path: Path, pid: int) -> bool:
-    try:
-        content = decode_connection_file(path.read_bytes())
-        os.kill(content.pid, 0)
-    except (OSError, BadAddress):
-        return False
-    return content.pid != pid
-
-
-def _write(path: Path, raw: bytes) -> None:
-    """Write a file of mode 0600 whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(handle)
-        draft.replace(path)
-    except OSError as error:
         with contextlib.suppress(OSError):
-            draft.unlink()
-        raise BrokerFailed(why=f"The file {path} cannot be written: {error.strerror}.") from error
+            if place.read_bytes() == raw:
+                place.unlink()
+        os.close(handle)
+
+
+def running(folder: Path) -> ConnectionFile | None:
+    """What the broker that runs on this folder wrote down for its clients; None if none runs.
+
+    The broker's own lock is left alone: one that is starting must not find it taken.
+    """
+    path = folder / FILE_NAME
+    with contextlib.suppress(OSError, BadAddress):
+        if _is_locked(path):
+            return decode_connection_file(path.read_bytes())
+    return None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _write(path: Path, raw: bytes) -> int:
+    """Write a file of mode 0600 whole or not at all; returns a descriptor that holds a lock on it from its first moment."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.ExitStack() as on_failure:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            on_failure.callback(os.close, handle)
+            on_failure.callback(draft.unlink, missing_ok=True)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with os.fdopen(handle, "wb", closefd=False) as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(handle)
+            draft.replace(path)
+        except OSError as error:
+            raise BrokerFailed(why=f"The file {path} cannot be written: {error.strerror}.") from error
+        on_failure.pop_all()
+    return handle

@@ -85,13 +85,18 @@ def decode_event(raw: bytes) -> LogEvent:
 
 @dataclass(slots=True)
 class Invite:
-    """An invite as it stands. ``guests`` are the (name, kid) that came in by it and may come back."""
+    """An invite as it stands.
+
+    ``guests`` are the (name, kid) that came in by it and may come back. ``profiles`` are the names that were claimed by it and
+    are held: they come back by keys of their own, unless they never heard that they were let in.
+    """
 
     uses: int
     expires: int
     used: int = 0
     revoked: bool = False
     guests: set[tuple[str, str]] = field(default_factory=set)
+    profiles: set[str] = field(default_factory=set)
 
     def open_at(self, now: float) -> bool:
         """Whether it lets somebody new in."""
@@ -116,6 +121,7 @@ class Ledger:
                     self._curves.setdefault(curve, set()).add(user)
                     if invite in self._invites:
                         self._invites[invite].used += 1
+                        self._invites[invite].profiles.add(user)
             case Admitted(user, kid, invite):
                 known = self._invites.get(invite)
                 if known and (user, kid) not in known.guests:
@@ -126,6 +132,8 @@ class Ledger:
                 if owner:
                     self._curves[owner.curve].discard(user)
                     self._bundles.pop(user, None)
+                    if owner.invite in self._invites:
+                        self._invites[owner.invite].profiles.discard(user)
             case Invited(invite, uses, expires):
                 self._invites.setdefault(invite, Invite(uses, expires))
             case Revoked(invite):
@@ -165,7 +173,7 @@ class Ledger:
         if self._curves.get(key):
             return True
         invite = self._invites.get(key)
-        return invite is not None and (invite.open_at(now) or bool(invite.guests))
+        return invite is not None and (invite.open_at(now) or bool(invite.guests or invite.profiles))
 
     def names_of(self, curve_key: bytes) -> Set[str]:
         """The names of the profiles that connect by this CURVE key."""

@@ -38,7 +38,7 @@ from core.messages import Status
 log = logging.getLogger("broker")
 
 MAIL_NAME: Final = "mail.db"
-_VERSION: Final = 1
+MAIL_VERSION: Final = 1
 _BUSY: Final = 2.0  # seconds for another process to finish writing; senders wait as long
 _OLD_AT_ONCE: Final = 512
 # The integer key is the only one: each other key makes a row cost two to five times as much. What is read at every start
@@ -67,7 +67,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
         self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
 
@@ -85,6 +85,11 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                 yield kind(*row)
         except sqlite3.Error as error:
             raise BrokerFailed(why=f"The mailbox {self._path} cannot be used: {error}.") from error
+
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]

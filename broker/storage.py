@@ -12,7 +12,7 @@ from broker.ledger import LogEvent, decode_event, encode_event
 from core.errors import LogDamaged
 
 LOG_NAME: Final = "names.db"
-_VERSION: Final = 1
+LOG_VERSION: Final = 1
 _BUSY: Final = 10.0  # seconds to wait for the commands of an administrator
 _SCHEMA: Final = ("CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT",)
 
@@ -54,6 +54,11 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
             self._database.close()
             raise
 
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
+
     def _handle(self, operations: Sequence[LogEvent]) -> None:
         self._owed += operations
         wrote = bool(self._owed)
@@ -83,7 +88,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
 
 def open_log(path: Path) -> sqlite3.Connection:
     """Open the log, and make it if it is not there; raises BrokerFailed."""
-    return open_database(path, "log", _VERSION, _SCHEMA, busy=_BUSY)
+    return open_database(path, "log", LOG_VERSION, _SCHEMA, busy=_BUSY)
 
 
 def append(database: sqlite3.Connection, batch: Sequence[LogEvent]) -> None:

@@ -8,19 +8,18 @@ client.send("got it", [event.message.sender])
 
 from __future__ import annotations
 
+import logging
 import os
-import queue
 import threading
-import time
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from clients.timeline import Line, Timeline
+from clients.chronicle import Chronicle, ConnectionState, ConnectionStatus
+from clients.others import Arrival, Others
+from clients.timeline import Line
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
@@ -30,42 +29,24 @@ from core.errors import (
     EmptyMessage,
     LocalProtocolError,
     NobodyHere,
+    NobodyVerified,
     NotVerified,
     SecureChatError,
-    TimeRanOut,
 )
-from core.events import Disconnected, Event, Outcome, Receipt, Refused, RosterChanged, RotationDue, Trust, Welcomed
-from core.identity import guest_identity
+from core.events import Event, MailboxDrained, MessageSent, Outcome, RotationDue, Trust, Welcomed
+from core.identity import Identity, guest_identity
 from core.limits import MID_BYTES
+from core.memory import Memory, SessionMemory
 from core.messages import Mode
 from core.names import EVERYONE, check_name
+from core.outbox import compose
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session
 
 if TYPE_CHECKING:
     from clients.profiles import OpenProfile
 
-_TRACKED_MAX: Final = 4096  # submissions whose outcomes are remembered
-
-
-class ConnectionState(StrEnum):
-    """Where a client stands with its broker."""
-
-    CONNECTING = "connecting"
-    ONLINE = "online"
-    OFFLINE = "offline"
-    REFUSED = "refused"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionStatus:
-    """A state, since when (seconds since 1970), and why, in a person's words; ``error`` where there is one."""
-
-    state: ConnectionState
-    since: float
-    why: str = ""
-    error: SecureChatError | None = None
+log = logging.getLogger("securechat.chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +74,18 @@ class ChatClient:
         mode: Mode = Mode.FULL,
         events: bool = True,
     ) -> None:
-        self._profile = None if isinstance(user, str) else user
+        self.profile: Final = None if isinstance(user, str) else user
         self.user: Final = check_name(user) if isinstance(user, str) else user.user
-        if self._profile:
-            self._profile.check_broker(broker)
+        if self.profile:
+            self.profile.check_broker(broker)
         self._invite = broker.invite
         self.broker: Final = broker
         self._mode = mode
-        self._changed = threading.Condition()
-        self._status = ConnectionStatus(ConnectionState.CONNECTING, time.time())
-        self._timeline = Timeline(self.user)
-        self._version = 0
-        self._outcomes: OrderedDict[bytes, dict[str, Outcome]] = OrderedDict()
-        self._rosters = 0
-        self._feed: queue.SimpleQueue[Event | None] | None = queue.SimpleQueue() if events else None
+        history = self.profile.store.history if self.profile else None
+        self._chronicle = Chronicle(self.user, history, feed=events, back=mode is Mode.FULL)
+        self._memory: Memory = self.profile.store if self.profile else SessionMemory()
         self._session: Session | None = None
-        self._transport = Transport(broker, self._make_session, self._happened, self._curve_secret)
+        self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
     # Life
 
@@ -116,13 +93,24 @@ class ChatClient:
         """Make the keys and connect, in the background; returns at once."""
         self._transport.start()
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the broker may have let this client in, and its profile may hold its name, without it having heard so."""
+        return self._session is not None and self._session.in_doubt
+
     def wait_ready(self, timeout: float) -> None:
-        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out."""
-        settled = (ConnectionState.ONLINE, ConnectionState.OFFLINE, ConnectionState.REFUSED, ConnectionState.CLOSED)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._status.state in settled, timeout):
-                raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
-            status = self._status
+        """Wait until messages can be sent; raises what keeps that from happening, BrokerUnreachable if time runs out.
+
+        A connection that was lost before the broker answered a login is no end yet: another one will tell.
+        """
+
+        def settled() -> bool:
+            state = self.status.state
+            return state is not ConnectionState.CONNECTING and not (state is ConnectionState.OFFLINE and self.in_doubt)
+
+        if not self._chronicle.wait(settled, timeout):
+            raise BrokerUnreachable(where=self.broker.where, why=f"no answer in {timeout:g} seconds")
+        status = self.status
         if status.state is not ConnectionState.ONLINE:
             raise status.error or BrokerUnreachable(where=self.broker.where, why=status.why or "the client is closed")
 
@@ -131,13 +119,9 @@ class ChatClient:
         self._transport.retry_now()
 
     def close(self) -> None:
-        """Say goodbye and end; messages that were not sent by then are gone with the keys."""
+        """Say goodbye and end. What was not sent by then stays in a profile's outbox; a guest's is gone with its keys."""
         self._transport.stop()
-        with self._changed:
-            if self._status.state is not ConnectionState.CLOSED:
-                self._set_status(ConnectionState.CLOSED)
-        if self._feed:
-            self._feed.put(None)
+        self._chronicle.close()
 
     def __enter__(self) -> ChatClient:
         """Start, and wait up to 15 seconds until messages can be sent."""
@@ -158,7 +142,7 @@ class ChatClient:
     @property
     def status(self) -> ConnectionStatus:
         """Where this client stands with its broker."""
-        return self._status
+        return self._chronicle.status
 
     @property
     def kid(self) -> bytes | None:
@@ -174,16 +158,18 @@ class ChatClient:
     @property
     def version(self) -> int:
         """A number that grows whenever anything that a person could see has changed."""
-        return self._version
+        return self._chronicle.version
 
     @property
-    def is_profile(self) -> bool:
-        """Whether this is a profile's client, with a memory that lasts."""
-        return self._profile is not None
+    def others(self) -> Others | None:
+        """What this user has decided about others, and where to decide; None until the keys are made, and once closed."""
+        if self.kid is None or self.status.state is ConnectionState.CLOSED:
+            return None
+        return Others(self.user, self.kid, self._memory, self._arrival, self._chronicle.bump)
 
     def users(self) -> tuple[Peer, ...]:
         """Who else is here, by name; the last known while offline. In mode ``send``, ask first: ``fetch_users``."""
-        if self._session is None:
+        if self._session is None or self.status.state is ConnectionState.CLOSED:
             return ()
         peers = self._session.peers
         return tuple(
@@ -193,57 +179,58 @@ class ChatClient:
         )
 
     def audience(self, *, verified_only: bool = False) -> tuple[Peer, ...]:
-        """Whom ``everyone`` means now: who is here and not blocked and, with ``verified_only``, was verified."""
-        peers = (peer for peer in self.users() if peer.trust is not Trust.BLOCKED)
+        """Whom ``everyone`` means now: who is here, and the profiles that this one has met before, here or not.
+
+        Not those who are blocked and, with ``verified_only``, only those who were verified.
+        """
+        here = self.users()
+        known = {peer.user for peer in here} | {self.user}
+        away = [
+            Peer(pin.user, Kind.PROFILE, pin.kid, self._session.peers.trust_of(pin.user, pin.kid))
+            for pin in self._memory.pins()
+            if pin.profile and pin.user not in known and self._session and self.profile
+        ]
+        peers = (peer for peer in (*here, *away) if peer.trust is not Trust.BLOCKED)
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
 
     def _must_be_verified(self, user: str) -> None:
-        pin = self._profile.store.pin(user) if self._profile else None
+        pin = self._memory.pin(user)
         if pin is None or pin.verified is None or pin.blocked:
             raise NotVerified(user=user)
 
     def fetch_users(self, timeout: float) -> tuple[Peer, ...]:
         """Ask the broker once who is here, for a client in mode ``send``; raises BrokerUnreachable."""
-        with self._changed:
-            before = self._rosters
+        before = self._chronicle.rosters
 
         def ask(session: Session, _: object) -> list[Event]:
             session.ask_users()
             return []
 
         self._transport.call(ask)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._rosters > before, timeout):
-                raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
+        if not self._chronicle.wait(lambda: self._chronicle.rosters > before, timeout):
+            raise BrokerUnreachable(where=self.broker.where, why=f"no list of users in {timeout:g} seconds")
         return self.users()
 
     def conversations(self) -> tuple[str, ...]:
         """``everyone``, then each peer there has been a message with."""
-        with self._changed:
-            return self._timeline.conversations()
+        return self._chronicle.conversations()
 
     def timeline(self, conversation: str) -> tuple[Line, ...]:
         """A conversation's lines, oldest first: a peer's name, or ``everyone``."""
-        with self._changed:
-            return self._timeline.lines(conversation)
+        return self._chronicle.lines(conversation)
 
-    def events(self, timeout: float | None = None) -> Iterator[Event]:
+    def events(self, timeout: float | None = None, *, cursor: str | None = None, since: int | None = None) -> Iterator[Event]:
         """What happened since the client was made, one by one, each once; waits for more.
 
-        Ends when the client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
+        With ``cursor``, a profile's consumer of that name goes on where it stopped, also in an earlier run: an event counts
+        as done when the next one is asked for. ``since`` is a number in the history to begin after instead. Ends when the
+        client is closed or refused; raises TimeRanOut after ``timeout`` seconds in all.
         """
-        if self._feed is None:
-            raise ValueError("this client was made with events=False")
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                event = self._feed.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise TimeRanOut(what="What was waited for did not come", seconds=f"{timeout:g}") from None
-            if event is None:
-                self._feed.put(None)  # for whoever asks again
-                return
-            yield event
+        return self._chronicle.events(timeout, cursor, since)
+
+    def mark_shown(self, cursor: str) -> None:
+        """The last event that ``events`` gave is done, too: for a consumer that asks for no more."""
+        self._chronicle.mark_shown(cursor)
 
     # Sending
 
@@ -263,27 +250,40 @@ class ChatClient:
         ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
         check_text(text, suite)
-        status = self._status
+        status = self.status
         if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
             raise status.error or LocalProtocolError(what="sending with a client that is closed")
         everyone = to == EVERYONE
         names = tuple(peer.user for peer in self.audience(verified_only=verified_only)) if everyone else _names(to)
         if not names:
+            if everyone and verified_only and self.audience():
+                raise NobodyVerified
             raise NobodyHere if everyone else EmptyMessage
         if verified_only and not everyone:
             for name in names:
                 self._must_be_verified(name)
         id_ = id_ or os.urandom(MID_BYTES)
-        with self._changed:
-            if id_ in self._outcomes:
-                return id_
-            self._outcomes[id_] = dict.fromkeys(names, Outcome.QUEUED)
-            if len(self._outcomes) > _TRACKED_MAX:
-                self._outcomes.popitem(last=False)
-            self._timeline.sent(id_, text, names, everyone=everyone, suite=suite, when=time.time())
-            self._bump()
-        self._transport.call(lambda session, now: session.submit(id_, text, names, everyone=everyone, suite=suite, now=now))
+        if self._chronicle.track(id_, names):
+            self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
         return id_
+
+    def _hand_over(self, sent: MessageSent) -> None:
+        """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
+        id_, text, to, everyone, suite = sent.id, sent.text, sent.to, sent.everyone, sent.suite
+        if self.profile is None:
+            self._happened([sent], None)
+            self._transport.call(lambda session, now: session.submit(id_, text, to, everyone=everyone, suite=suite, now=now))
+            return
+        store = self.profile.store
+        try:
+            with store.together():
+                store.outbox.add(compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
+                store.history.record([sent], sent.at)
+        except SecureChatError:
+            self._chronicle.untrack(id_)
+            raise
+        self._happened([sent], None)
+        self._transport.call(lambda session, now: session.resume(now))
 
     def wait_sent(self, id_: bytes, timeout: float, *, stored: bool = True) -> dict[str, Outcome]:
         """Wait for each recipient's outcome and return them; after ``timeout`` seconds, as they stand then.
@@ -292,90 +292,85 @@ class ChatClient:
         """
 
         def settled() -> bool:
-            outcomes = self._outcomes.get(id_, {})
-            closed = self._status.state in (ConnectionState.CLOSED, ConnectionState.REFUSED)
-            return closed or all(one.final or (stored and one is Outcome.STORED) for one in outcomes.values())
+            outcomes = self._chronicle.outcomes(id_).values()
+            closed = self.status.state in (ConnectionState.CLOSED, ConnectionState.REFUSED)
+            return closed or all(one.final or (stored and one is Outcome.STORED) for one in outcomes)
 
-        with self._changed:
-            self._changed.wait_for(settled, timeout)
-            return dict(self._outcomes.get(id_, {}))
+        self._chronicle.wait(settled, timeout)
+        return self._chronicle.outcomes(id_)
 
     # The transport's side
 
-    def _curve_secret(self) -> bytes | None:
-        # An invite opens the door; a profile that has come in by it once is known by its own key.
-        if self._invite or self._profile is None:
+    def _before_connecting(self) -> bytes | None:
+        """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
+        if self.profile is None:
             return self._invite
-        return self._profile.curve_secret
+        try:
+            if self._session and (identity := self.profile.renewed()):
+                self._session.adopt(identity)
+        except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
+            log.warning("The bundle could not be renewed: %s", error)
+        # An invite opens the door; a profile that has come in by it once is known by its own key.
+        return self._invite or self.profile.curve_secret
 
     def _make_session(self) -> Session:
-        if self._profile:
-            identity = self._profile.identity()
-            self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._profile.store)
-            return self._session
+        identity = self.profile.identity() if self.profile else self._make_guest()
+        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._memory)
+        return self._session
+
+    def _make_guest(self) -> Identity:
         with ThreadPoolExecutor(2, "securechat-keys") as pool:
             opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
             signing = pool.submit(SigningKey.generate)
-            identity = guest_identity(
+            return guest_identity(
                 self.user,
                 signing.result(),
                 opening.result() if opening else None,
                 sid=os.urandom(MID_BYTES),
                 now=instant().wall,
             )
-        self._session = Session(identity, self._mode, self.broker.key, random=os.urandom)
-        return self._session
+
+    def _keep(self, events: list[Event]) -> None:
+        if self.profile:
+            self.profile.store.history.record(events, instant().ms)
 
     def _happened(self, events: list[Event], error: SecureChatError | None) -> None:
-        now = time.time()
-        with self._changed:
-            for event in events:
-                match event:
-                    case Welcomed():
-                        self._set_status(ConnectionState.ONLINE)
-                        self._joined()
-                    case RotationDue():
-                        threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
-                    case Refused(why):
-                        self._set_status(ConnectionState.REFUSED, str(why), why)
-                    case Disconnected(why_text):
-                        self._set_status(ConnectionState.OFFLINE, why_text, error)
-                    case RosterChanged():
-                        self._rosters += 1
-                    case Receipt(id_, user, outcome) if id_ in self._outcomes:
-                        self._outcomes[id_][user] = outcome
-                    case _:
-                        pass
-                self._timeline.apply(event, now)
-                if self._feed:
-                    self._feed.put(event)
-            if self._feed and self._status.state is ConnectionState.REFUSED:
-                self._feed.put(None)
-            self._bump()
+        self._chronicle.happened(events, error)
+        if self.profile is None:
+            return
+        for event in events:
+            match event:
+                case Welcomed():
+                    self._invite = None
+                    self._note(lambda profile: profile.joined(self.broker))
+                case MailboxDrained():
+                    self._note(lambda profile: profile.drained())
+                case RotationDue():
+                    threading.Thread(target=self._rotate, name="securechat-rotation", daemon=True).start()
+                case _:
+                    pass
 
-    def _joined(self) -> None:
-        if self._profile:
-            self._invite = None
-            self._profile.joined(self.broker)
+    def _note(self, write: Callable[[OpenProfile], None]) -> None:
+        """Write down what the next run would like to know, and this one can do without."""
+        try:
+            if self.profile:
+                write(self.profile)
+        except SecureChatError as error:
+            log.warning("%s", error)
+
+    def _arrival(self, user: str) -> Arrival | None:
+        since = self._chronicle.arrival(user)
+        entry = self._session.peers.present.get(user) if self._session else None
+        return Arrival(entry, since) if entry is not None and since is not None else None
 
     def _rotate(self) -> None:
-        if self._profile and (identity := self._profile.rotate()):
+        try:
+            identity = self.profile.rotate() if self.profile else None
+        except SecureChatError as error:  # it is due again in an hour
+            log.warning("A new encryption key could not be made: %s", error)
+            return
+        if identity:
             self._transport.call(lambda session, _: session.adopt(identity))
-
-    def _set_status(self, state: ConnectionState, why: str = "", error: SecureChatError | None = None) -> None:
-        before = self._status
-        since = before.since if before.state is state else time.time()
-        self._status = ConnectionStatus(state, since, why, error)
-        if state is not before.state and before.state is not ConnectionState.CONNECTING:
-            if state is ConnectionState.OFFLINE:
-                self._timeline.say(f"connection lost: {why}", time.time())
-            elif state is ConnectionState.ONLINE:
-                self._timeline.say("connected again", time.time())
-        self._bump()
-
-    def _bump(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
 
 
 def _names(to: Sequence[str] | str) -> tuple[str, ...]:

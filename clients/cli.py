@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_chat, cli_trust
+from clients import cli_chat, cli_doctor, cli_past, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
 from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
 from core import errors
@@ -26,8 +26,8 @@ def cli(context: click.Context, /, **options: Any) -> None:
     securechat-cli --as alice send bob 'backup done'
     df -h | securechat-cli send ops
 
-    Exit codes: 0 every copy arrived · 1 other · 2 usage · 3 broker or network · 4 changed or untrusted key · 5 limit ·
-    6 unknown or absent user, name taken, not let in · 7 only some copies arrived · 8 time ran out · 130 Ctrl-C
+    Exit codes: 0 every copy is stored or arrived · 1 other · 2 usage · 3 broker or network · 4 changed or untrusted key ·
+    5 limit · 6 unknown or absent user, name taken, not let in · 7 only some copies · 8 time ran out · 9 locked · 130 Ctrl-C
     """
     context.obj = merge(context, **options)
 
@@ -38,6 +38,9 @@ for _command in (
     cli_chat.listen,
     cli_chat.users,
     cli_chat.status,
+    cli_doctor.doctor,
+    cli_past.history,
+    cli_past.outbox,
     cli_trust.verify,
     cli_trust.trust,
     cli_trust.block,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
-from clients.terminal import NETWORK, OK, Terminal, exit_code_of, faint, strong
-from clients.view import clock, iso, listing, message_json, order_notes, outcome_word, text_of
+from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, faint, strong
+from clients.view import clock, iso, key_changed_json, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
 from core.bundle import Suite
 from core.encoding import b64url
@@ -24,10 +24,14 @@ from core.events import (
     PeerKeyChanged,
     RosterChanged,
     Trust,
+    Welcomed,
 )
 from core.limits import HYBRID_CONTENT_MAX
 from core.messages import Mode
 from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_fingerprint
+
+if TYPE_CHECKING:
+    from clients.chat import ChatClient
 
 
 @click.command()
@@ -35,7 +39,14 @@ from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_
 @click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")
 @click.option("--suite", type=click.Choice([suite.value for suite in Suite]), default="hybrid", show_default=True,
               help="RSA with AES-256-GCM, or RSA alone in blocks of 190 bytes.")  # fmt: skip
-@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for the answers.  [default: 10s]")
+@click.option(
+    "--wait",
+    type=click.Choice(["stored", "delivered"]),
+    default="stored",
+    show_default=True,
+    help="Until every copy is safe at the broker or with its recipient, or until every recipient has it.",
+)
+@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for that.  [default: 10s]")
 @click.option("--verified-only", is_flag=True, help="Only to users whom this profile has verified.")
 @shared_options
 @click.pass_context
@@ -45,6 +56,7 @@ def send(
     args: tuple[str, ...],
     everyone: bool,
     suite: str,
+    wait: str,
     timeout: float,
     verified_only: bool,
     **options: Any,
@@ -52,7 +64,8 @@ def send(
     """Send TEXT to one user or several; '-', or no TEXT, reads it from standard input.
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -'.
-    Succeeds only if every recipient's client took the message.
+    Succeeds once every copy is on the broker's disk or with its recipient. A profile keeps what could not be sent in its
+    outbox; a guest keeps nothing.
 
     \b
     securechat-cli send alice 'backup done'
@@ -63,20 +76,24 @@ def send(
     terminal = settings.terminal
     to, text = _recipients_and_text(args, everyone=everyone)
     check_text(text, Suite(suite))
-    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)) as client:
-        if not client.is_profile and client.user.startswith(GUEST_PREFIX):
+    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not everyone) as client:
+        if client.profile is None and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         new: list[str] = []
         if everyone:
             client.fetch_users(timeout)
             audience = client.audience(verified_only=verified_only)
             new = [peer.user for peer in audience if peer.trust is Trust.NEW]
-            if new and client.is_profile:
+            if new and client.profile:
                 terminal.say(f"new to you: {listing(new)}")
         id_ = client.send(text, EVERYONE if everyone else to, suite=Suite(suite), verified_only=verified_only)
-        outcomes = client.wait_sent(id_, timeout)
-        connected = client.status.error is None
+        outcomes = client.wait_sent(id_, timeout, stored=wait == "stored")
+        problem = client.status.error
+        kept = client.profile is not None
     code = exit_code_of(outcomes.values())
+    late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if wait == "delivered" else []
+    if late and code == OK:
+        code = TIMEOUT
     if terminal.as_json:
         values = {name: outcome.value for name, outcome in outcomes.items()}
         terminal.data("", {
@@ -91,14 +108,20 @@ def send(
             for name in names:
                 error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
                 terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
+        elif outcome is Outcome.UNPROVEN:
+            why = "the broker says it was taken, but gave no proof that holds"
+            terminal.warn(f"{click.style('unproven', fg='red')} for {listing(names)}: {why}")
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
         else:
-            why = "no answer came in time" if connected else "the broker went away"
-            terminal.warn(
-                f"{click.style('unanswered', fg='red')} for {listing(names)}: {why}; nothing was kept, so send it again"
-            )
-    if code != OK and not connected:
+            slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
+            why = str(problem or slowed).rstrip(".")
+            then = "it waits in the outbox, and goes out when this profile next connects" if kept else "nothing was kept"
+            terminal.warn(f"{click.style('unanswered', fg='red')} for {listing(names)}: {why}; {then}")
+            terminal.warn(f"hint: {'securechat-cli outbox retry' if kept else 'send it again'}")
+    if late:
+        terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
+    if code != OK and problem is not None:
         code = NETWORK
     sys.exit(code)
 
@@ -107,10 +130,26 @@ def send(
 @click.option("--from", "sender", metavar="USER", help="Only messages from this user.")
 @click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=Duration(), help="Stop with exit code 8 if N messages did not come in this time.")
+@click.option(
+    "--since",
+    metavar="last|all|ID",
+    help="Begin where 'listen' stopped last (the default), with all of the history, or after the message ID.",
+)
 @shared_options
 @click.pass_context
-def listen(context: click.Context, /, sender: str | None, number: int | None, timeout: float | None, **options: Any) -> None:
+def listen(
+    context: click.Context,
+    /,
+    sender: str | None,
+    number: int | None,
+    timeout: float | None,
+    since: str | None,
+    **options: Any,
+) -> None:
     """Be present, and print messages as they arrive.
+
+    A profile goes on where its last 'listen' stopped: whatever came meanwhile, to the page or to the broker, is printed
+    first. Killed in the middle, it may print its last line again, with the same id.
 
     \b
     securechat-cli --as bob listen
@@ -121,22 +160,64 @@ def listen(context: click.Context, /, sender: str | None, number: int | None, ti
     if sender is not None:
         check_name(sender)
     left = number
-    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT) as client:
+    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
-        for event in client.events(timeout):
+        teller = _Teller(terminal, client.user)
+        for event in client.events(timeout, cursor="listen", since=_since(client, since)):
             if not isinstance(event, MessageReceived):
-                _tell(terminal, client.user, event)
+                teller.tell(event)
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
                 terminal.data(_message_line(event.message), message_json(event.message))
                 left = None if left is None else left - 1
                 if left == 0:
+                    client.mark_shown("listen")
                     return
 
 
+def _since(client: ChatClient, since: str | None) -> int | None:
+    """The number in the history after which to begin; None for where this profile's ``listen`` stopped."""
+    if since in (None, "last"):
+        return None
+    if client.profile is None:
+        raise click.UsageError("--since is for profiles: a guest has no history.")
+    if since == "all":
+        return 0
+    for entry in client.profile.store.history.after(0):
+        if isinstance(entry.event, MessageReceived) and b64url(entry.event.message.id) == since:
+            return entry.number
+    raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
+
+
+class _Teller:
+    """Says what happened beside the messages; an outage once, however many attempts to connect it takes to be over."""
+
+    def __init__(self, terminal: Terminal, me: str) -> None:
+        self._terminal = terminal
+        self._me = me
+        self._down = False
+
+    def tell(self, event: Event) -> None:
+        """Say it."""
+        terminal = self._terminal
+        match event:
+            case Disconnected(why) if not self._down:
+                self._down = True
+                terminal.say(f"connection lost: {why.rstrip('.')}; trying again")
+            case Disconnected():
+                pass
+            case Welcomed(waiting):
+                if self._down:
+                    terminal.say("connected again")
+                self._down = False
+                if waiting:
+                    terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
+            case _:
+                _tell(terminal, self._me, event)
+
+
 def _tell(terminal: Terminal, me: str, event: Event) -> None:
-    """Say what happened beside the messages."""
     match event:
         case MessageRefused(who, _, stage):
             terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
@@ -144,8 +225,8 @@ def _tell(terminal: Terminal, me: str, event: Event) -> None:
             terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
             if not accepted:
                 terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
-        case Disconnected(why):
-            terminal.say(f"connection lost: {why}; trying again")
+                if terminal.as_json:
+                    terminal.data("", key_changed_json(event))
         case RosterChanged(joined, _, initial) if initial:
             others = [entry.user for entry in joined if entry.user != me]
             terminal.say(faint(f"connected; here: {listing(others) or 'nobody else yet'}"))

@@ -100,10 +100,9 @@ def merge(context: click.Context, /, **options: Any) -> Settings:
 
 def home_of(settings: Settings) -> Path:
     """Where profiles are kept."""
-    from clients.keystore import default_home
+    from clients.keystore import choose_home
 
-    given = settings.home or os.environ.get("SECURECHAT_HOME")
-    return Path(given) if given else default_home()
+    return choose_home(settings.home, os.environ)
 
 
 def profile_name(settings: Settings) -> str | None:
@@ -160,8 +159,11 @@ def read_passphrase(settings: Settings, prompt: str, *, twice: bool = False) -> 
 
 
 @contextlib.contextmanager
-def open_client(settings: Settings, mode: Mode, timeout: float) -> Iterator[ChatClient]:
-    """A client that is connected as whoever was asked for: a profile or a guest."""
+def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool = False) -> Iterator[ChatClient]:
+    """A client that is connected as whoever was asked for: a profile or a guest.
+
+    With ``offline`` a profile's need not be connected: a broker that cannot be reached now may be later.
+    """
     from clients.chat import ChatClient
     from clients.discovery import choose_broker
 
@@ -179,7 +181,11 @@ def open_client(settings: Settings, mode: Mode, timeout: float) -> Iterator[Chat
         client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
         client.start()
         try:
-            client.wait_ready(timeout)
+            try:
+                client.wait_ready(timeout)
+            except errors.BrokerUnreachable as error:
+                if not offline or client.profile is None or isinstance(error, errors.BrokerKeyMismatch):
+                    raise
             yield client
         finally:
             client.close()

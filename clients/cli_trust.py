@@ -11,11 +11,10 @@ from typing import Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
 from clients.terminal import UNTRUSTED, Terminal, strong
 from core import errors
 from core.address import BrokerAddress
-from core.messages import Mode
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
 from core.rsa import SigningKey
 
@@ -41,7 +40,7 @@ def init(
     securechat-cli init alice --invite-file invite.txt
     """
     from clients.discovery import choose_broker
-    from clients.profiles import OpenProfile
+    from clients.making import make_profile
 
     settings = merge(context, **options)
     terminal = settings.terminal
@@ -52,16 +51,15 @@ def init(
     if address is None:
         with contextlib.suppress(errors.NoBrokerFound):
             address = choose_broker(settings.broker, os.environ)
-    profile = OpenProfile.create(home, user, passphrase, signing)
+    profile, claimed = make_profile(home, user, passphrase, address, signing)
     with contextlib.closing(profile):
-        claimed = address is not None and _claim(profile, address, home)
         kid = profile.keys.kid
     terminal.data(
         f"{strong(user)}  {fingerprint(kid)}",
         {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
     )
     if not claimed:
-        which = f"The broker at {address.where} cannot be reached" if address else "No broker is running here"
+        which = f"The broker at {address.where} does not answer" if address else "No broker is running here"
         terminal.say(f"{which}: the name is claimed when this profile first connects to one.")
     if not passphrase:
         terminal.say("Its keys are not encrypted: whoever can read your files can read them.")
@@ -81,8 +79,8 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
     settings = merge(context, **options)
     terminal = settings.terminal
     with open_profile(settings) as profile:
-        pin = profile.pin_of(normalise_name(peer))
-        shown = profile.number_of(pin)
+        pin = profile.others.pin(normalise_name(peer))
+        shown = profile.others.number(pin)
         matches = yes
         if number is not None:
             digits = "".join(number.split())
@@ -96,7 +94,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
             if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
                 matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
         if matches:
-            profile.verify(pin)
+            profile.others.verify(pin)
             terminal.say(f"{pin.user} is verified ✓")
 
 
@@ -108,8 +106,8 @@ def trust(context: click.Context, /, peer: str, **options: Any) -> None:
     """Accept the key that PEER uses now, and end a block."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        before = profile.pin_of(normalise_name(peer))
-        after = profile.trust(before.user)
+        before = profile.others.pin(normalise_name(peer))
+        after = profile.others.trust(before)
     if after == before:
         settings.terminal.say(f"{after.user} has the key you know: {short_fingerprint(after.kid)}")
     elif after.kid != before.kid:
@@ -126,7 +124,7 @@ def block(context: click.Context, /, peer: str, **options: Any) -> None:
     """Send nothing to PEER, and take nothing from them."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        pin = profile.block(normalise_name(peer))
+        pin = profile.others.block(normalise_name(peer))
     settings.terminal.say(f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}")
 
 
@@ -171,31 +169,6 @@ def _invited(invite: str | None, invite_file: Path | None) -> BrokerAddress | No
     return address
 
 
-def _claim(profile: Any, address: BrokerAddress, home: Path) -> bool:
-    """Claim the profile's name; returns whether the broker could be reached. A profile that is of no use is taken back."""
-    from clients.chat import ChatClient
-    from clients.keystore import Keystore
-
-    client = ChatClient(profile, address, mode=Mode.SEND, events=False)
-    client.start()
-    problem: errors.SecureChatError | None = None
-    try:
-        client.wait_ready(DEFAULT_TIMEOUT)
-    except (errors.LoginRefused, errors.BrokerUnreachable) as error:
-        problem = error
-    finally:
-        client.close()
-    if problem is None:
-        return True
-    later = isinstance(problem, errors.BrokerUnreachable) and not isinstance(problem, errors.BrokerKeyMismatch)
-    if later and address.invite is None:
-        return False
-    # Its name belongs to somebody else, or its invite could not be used and is not kept.
-    profile.close()
-    Keystore(home, profile.user).remove()
-    raise problem
-
-
 def _import_key(path: Path) -> SigningKey:
     try:
         pem = path.read_bytes()
@@ -206,9 +179,26 @@ def _import_key(path: Path) -> SigningKey:
 
 def _show_number(terminal: Terminal, me: str, peer: str, number: str, *, changed: bool) -> None:
     groups = number.split()
-    rows = "\n".join("    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4))
+    rows = ["    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4)]
     which = " (for the key that they use now)" if changed else ""
     terminal.data(
-        f"{strong(f'{me} and {peer}')}{which}\n\n{rows}\n",
+        f"{strong(f'{me} and {peer}')}{which}\n\n{_with_code(terminal, rows, number)}\n",
         {"v": 1, "type": "number", "user": me, "peer": peer, "number": number.replace(" ", ""), "changed": changed},
     )
+
+
+def _with_code(terminal: Terminal, rows: list[str], number: str) -> str:
+    """The number's rows and, where a terminal has room for it, the same number as a QR code: beside them, or else below."""
+    from clients.qr import qr_lines
+
+    columns = terminal.columns
+    code = qr_lines(number) if columns else []
+    wide, narrow = len(rows[0]) + 4, max(map(len, code), default=0)
+    if not code or narrow > columns or not terminal.can_print("".join(code)):
+        return "\n".join(rows)
+    drawn = [click.style(line, fg="bright_white", bg="black") for line in code]
+    if wide + narrow > columns:
+        return "\n".join([*rows, "", *drawn])
+    above = (len(code) - len(rows)) // 2
+    left = [*[""] * above, *rows, *[""] * (len(code) - len(rows) - above)]
+    return "\n".join(f"{row:{wide}}{line}" for row, line in zip(left, drawn, strict=True))

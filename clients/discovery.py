@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import stat
 from collections.abc import Mapping
@@ -23,12 +25,18 @@ class UnsafeConnectionFile(SecureChatError):
 def choose_broker(named: str | None, environ: Mapping[str, str], *, fallback: BrokerAddress | None = None) -> BrokerAddress:
     """The broker to use: ``named``, else SECURECHAT_BROKER, else ``fallback`` (a profile's), else the local one.
 
-    Raises BadAddress (also for an address with an invite in it: other users can read flags and environments),
-    NoBrokerFound, and UnsafeConnectionFile.
+    If the profile's broker is the local one, where that is now counts, not where it was. Raises BadAddress (also for an
+    address with an invite in it: other users can read flags and environments), NoBrokerFound, and UnsafeConnectionFile.
     """
     text = named or environ.get(VARIABLE)
     if not text:
-        found = fallback or find_broker()
+        try:
+            local = find_broker()
+        except UnsafeConnectionFile:
+            if fallback is None:
+                raise
+            return fallback
+        found = local if fallback is None or (local and local.key == fallback.key) else fallback
         if found is None:
             raise NoBrokerFound
         return found
@@ -53,15 +61,13 @@ def find_broker() -> BrokerAddress | None:
         try:
             _check_owner(path, os.fstat(handle))
             raw = os.read(handle, 4096)
+            runs = _is_locked(handle)
         finally:
             os.close(handle)
-        try:
-            content = decode_connection_file(raw)
-            address = content.address
-        except BadAddress:
-            continue  # half-written by a broker that is just starting, or left by another version
-        if _alive(content.pid):
-            return address
+        if not runs:
+            continue  # left behind by a broker that was killed
+        with contextlib.suppress(BadAddress):  # of another version
+            return decode_connection_file(raw).address
     return None
 
 
@@ -74,11 +80,10 @@ def _check_owner(path: Path, info: os.stat_result) -> None:
         raise UnsafeConnectionFile(path=path, why="other users can read or write it")
 
 
-def _alive(pid: int) -> bool:
+def _is_locked(handle: int) -> bool:
+    """Whether a broker holds this file: it does so as long as it runs."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    return False

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +18,16 @@ from core.places import APP
 from core.profile import Profile
 from core.vault import is_locked, lock, unlock
 
+_VARIABLE: Final = "SECURECHAT_HOME"
 _KEYSTORE: Final = "keystore"
 _LOCK: Final = "lock"
 _SIZE_MAX: Final = 1024 * 1024
 
 
-def default_home() -> Path:
-    """Where profiles are kept unless told otherwise."""
-    return Path(platformdirs.user_data_dir(APP))
+def choose_home(named: Path | None, environ: Mapping[str, str]) -> Path:
+    """Where profiles are kept: ``named``, else SECURECHAT_HOME, else the platform's folder for data."""
+    given = named or environ.get(_VARIABLE)
+    return Path(given) if given else Path(platformdirs.user_data_dir(APP))
 
 
 class Keystore:

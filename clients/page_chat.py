@@ -14,17 +14,20 @@ import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
 from clients import page_connect
-from clients.chat import ConnectionState, ConnectionStatus
+from clients.chronicle import ConnectionState, ConnectionStatus
+from clients.page_broker import REFRESH_MS
 from clients.page_log import SUITE_NAMES, failed, first_shown, log_blocks, plain
 from clients.page_people import draw_head, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
+from clients.page_trust import draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
-from core.errors import LoginRefused, NobodyHere, SecureChatError
+from core.errors import KeyChanged, NobodyHere, PeerBlocked, SecureChatError
 from core.names import EVERYONE
 
+_CONNECTING_MS: Final = 500  # somebody sits there and waits for just this
 _BACK_SHOWN: Final = 8.0  # seconds for which the page says that the connection is back
 _SUITES: Final = {
     Suite.HYBRID: "AES-256-GCM, with a key of its own for each message, wrapped with RSA. Up to 64 KiB.",
@@ -34,8 +37,10 @@ _SUITES: Final = {
 
 def show(chat: Chat) -> None:
     """Draw the whole page once."""
-    chat.composing = chat.current
     ended = has_ended(chat.client.status)
+    if ended:
+        chat.compare(None)
+    chat.outside = _outside(chat)
     with st.sidebar:
         people = st.container(key="people", gap="xsmall")
         st.radio(
@@ -45,17 +50,26 @@ def show(chat: Chat) -> None:
             format_func=SUITE_NAMES.__getitem__,
             captions=list(_SUITES.values()),
         )
-        st.button("Leave", key="leave", width="stretch", on_click=_leave, args=(chat,), help="This guest's keys are deleted.")
+        label, what = (
+            ("Lock", "Unlock it to come back.") if chat.client.profile else ("Leave", "This guest's keys are deleted.")
+        )
+        st.button(label, key="leave", width="stretch", on_click=_leave, args=(chat,), help=what)
     head = st.container(key="head", gap=None)
     if ended:
         page_connect.show_again(chat)
     _live(chat, people, head, ended=ended)
     _composers(chat)
+    if chat.comparing:
+        show_number(chat, chat.comparing)
 
 
 def has_ended(status: ConnectionStatus) -> bool:
     """Whether this client will never be online again."""
-    return status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED) or isinstance(status.error, LoginRefused)
+    return status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED)
+
+
+def _outside(chat: Chat) -> tuple[object, ...]:
+    return chat.current, chat.comparing, has_ended(chat.client.status), chat.refusals.get(chat.current)
 
 
 @st.fragment
@@ -63,8 +77,8 @@ def _live(
     chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
 ) -> None:
     connecting = chat.client.status.state is ConnectionState.CONNECTING
-    st_autorefresh(interval=page_connect.CONNECTING_MS if connecting else page_connect.REFRESH_MS, key="refresh")
-    if chat.current != chat.composing or (has_ended(chat.client.status) and not ended):
+    st_autorefresh(interval=_CONNECTING_MS if connecting else REFRESH_MS, key="refresh")
+    if chat.outside != _outside(chat):
         st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
     with people:
@@ -73,6 +87,8 @@ def _live(
         draw_head(chat)
     lines = chat.client.timeline(chat.current)
     _log(chat, lines, ended=ended)
+    if not ended:
+        draw_decision(chat)
     _connection(chat)
     _resend(chat, lines)
     signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
@@ -83,7 +99,7 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
     version = (chat.current, chat.client.user, lines[-1].key if lines else "", chat.client.version, shown, date.today())  # noqa: DTZ011
     if chat.drawn[0] != version:
         chat.drawn = (version, log_blocks(lines, shown))
-    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines):
+    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines) and not must_decide(chat):
         _empty(chat)
     with st.container(key="log", gap=None):
         if older := first_shown(len(lines), shown):
@@ -116,7 +132,7 @@ def _connection(chat: Chat) -> None:
         case ConnectionState.CONNECTING:
             doing = "Connecting to" if chat.client.kid else "Making an RSA key pair, then connecting to"
             _panel("", f"{doing} {chat.client.broker.where} …", keep)
-        case ConnectionState.OFFLINE if not has_ended(status):
+        case ConnectionState.OFFLINE:
             gone = max(0.0, now - status.since)
             why = f"Not connected for {lasting(gone)}." if gone >= 1 else "Not connected."
             hint = f" {status.error.advice}" if status.error and status.error.advice else ""
@@ -172,10 +188,14 @@ def _composers(chat: Chat) -> None:
 def _submit(chat: Chat, conversation: str, key: str) -> None:
     text: str = st.session_state[key]
     try:
+        if conversation != EVERYONE and chat.client.others:
+            chat.client.others.check(conversation)
         chat.client.send(text, conversation, suite=st.session_state["suite"])
     except SecureChatError as error:
         if isinstance(error, NobodyHere) and chat.client.status.state is not ConnectionState.ONLINE:
             chat.refusals[conversation] = ("Not sent:", "who is here is known once the connection stands.")
+        elif isinstance(error, (KeyChanged, PeerBlocked)):  # what to do about it stands above
+            chat.refusals[conversation] = ("Not sent:", "decide above first.")
         else:
             chat.refusals[conversation] = (str(error), error.advice)
         st.session_state[key] = text  # back into the composer
@@ -184,5 +204,5 @@ def _submit(chat: Chat, conversation: str, key: str) -> None:
 
 
 def _leave(chat: Chat) -> None:
-    page_connect.prefill(chat.client.user, chat.client.broker)
+    page_connect.prefill(chat.client)
     end_chat()

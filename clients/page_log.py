@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -23,6 +24,11 @@ SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
 def plain(text: str) -> str:
     """Text as HTML that shows exactly this text."""
     return html.escape(clean(text))
+
+
+def literal(text: str) -> str:
+    """Text for a label that Streamlit reads as Markdown: it shows exactly this text."""
+    return re.sub(r"([^\w\s])|_", lambda match: "\\" + match[0], text)
 
 
 def log_blocks(lines: Sequence[Line], shown: int) -> list[str]:

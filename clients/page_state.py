@@ -12,6 +12,8 @@ import streamlit as st
 
 from clients.chat import ChatClient
 from clients.timeline import Line, LineKind
+from core.bundle import Suite
+from core.errors import SecureChatError
 from core.events import Outcome
 from core.names import EVERYONE
 
@@ -24,13 +26,15 @@ _CHAT: Final = "chat"
 
 @dataclass
 class Chat:
-    """One guest in one browser session, and what is on the screen."""
+    """One user in one browser session, and what is on the screen."""
 
     client: ChatClient
     broker_is_local: bool = True
     note: str = ""
     current: str = EVERYONE  # the conversation on the screen
-    composing: str = EVERYONE  # the one whose composer is
+    comparing: str | None = None  # whose safety number is on the screen
+    undecided: SecureChatError | None = None  # why a decision about that person's key was not taken
+    outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
     opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
     shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
     drawn: tuple[object, list[str]] = (None, [])  # the log's HTML, and what it was made from
@@ -46,9 +50,13 @@ class Chat:
 
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
-        self.current = conversation
+        self.current, self.comparing = conversation, None
         if conversation not in self.opened:
             self.opened.append(conversation)
+
+    def compare(self, user: str | None) -> None:
+        """Put somebody's safety number on the screen, or none."""
+        self.comparing, self.undecided = user, None
 
     def show_more(self) -> None:
         """Draw fifty more lines of the conversation on the screen."""
@@ -123,13 +131,15 @@ class Departures:
         timer.start()
 
     def close(self, client: ChatClient) -> None:
-        """Say goodbye for a client, now."""
+        """Say goodbye for a client, now, and lock its profile."""
         with self._lock:
             self._here.discard(client)
             timer = self._leaving.pop(client, None)
         if timer is not None:
             timer.cancel()
         client.close()
+        if client.profile:
+            client.profile.close()
 
     def make_room(self, user: str) -> None:
         """Close those of this name whose tab is gone: whoever reloaded the page gets the name back without waiting."""
@@ -165,8 +175,13 @@ def current_chat() -> Chat | None:
 
 
 def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> None:
-    """Start a client and make it this browser session's, in place of the one before, whose open conversations it takes on."""
+    """Start a client and make it this browser session's.
+
+    It takes on the open conversations of the one before, and sends what a guest could not; a profile's outbox does that
+    by itself.
+    """
     before: Chat | None = st.session_state.get(_CHAT)
+    waiting = before.waiting() if before and before.client.profile is None else []
     end_chat()
     DEPARTURES.make_room(client.user)
     chat = Chat(client, broker_is_local, note)
@@ -175,6 +190,8 @@ def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> 
     client.start()
     st.session_state[_CHAT] = chat
     _lease(client)
+    for line, users in waiting:
+        client.send(line.text, users, suite=line.suite or Suite.HYBRID)
 
 
 def end_chat() -> None:

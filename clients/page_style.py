@@ -54,9 +54,19 @@ _RULES: Final = """
 .st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
 .sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
-.sc-head span:not(.sc-warn, .sc-elsewhere) { color: var(--sc-quiet); }
+.sc-head span:not(.sc-warn, .sc-verified, .sc-elsewhere) { color: var(--sc-quiet); }
 .sc-head .sc-elsewhere { display: none; }
+.sc-head .sc-warn::before, .sc-head .sc-verified::before { content: "· "; color: var(--sc-quiet); margin-left: .3em; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
+.sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
+
+.sc-decide p { margin: .35rem 0 .5rem; }
+.sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
+.sc-keys span { color: var(--sc-quiet); }
+.sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
+.sc-number { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.sc-how { margin: 0; }
+.sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
 
 .st-key-log { padding-bottom: .5rem; }
 .sc-day { display: flex; align-items: center; gap: .8rem; margin: 1rem 0 .6rem; color: var(--sc-quiet); font-size: .78rem; }
@@ -88,7 +98,9 @@ _RULES: Final = """
 [class*="st-key-to-"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 
 @media (max-width: 768px) {
-  .sc-head, .st-key-head .stPopover { padding-left: 2.75rem; }
+  .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
+  .sc-keys { grid-template-columns: 1fr; gap: 0; }
+  .sc-keys span { margin-bottom: .3rem; }
   .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
 }
 """

@@ -10,18 +10,18 @@ import zmq
 from zmq.utils import z85
 
 from clients.keystore import Keystore
+from clients.others import Others
 from clients.store import Store
 from core.address import BrokerAddress
-from core.errors import BrokerKeyChanged, KeyChanged, PeerUnknown
+from core.errors import BrokerKeyChanged
 from core.identity import Identity
-from core.memory import Pin
 from core.names import check_name
 from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
-from core.trust import block, trust, verify
 
 DATABASE = "profile.db"
-_BROKER = "broker"
+BROKER_SETTING = "broker"
+_DRAINED = "drained"
 
 
 class OpenProfile:
@@ -31,7 +31,8 @@ class OpenProfile:
         self._keystore = Keystore(home, name)
         self._passphrase = passphrase
         self.keys: Profile = self._keystore.open(passphrase)
-        self.store = Store(self._keystore.folder / DATABASE)
+        self.store = Store(self._keystore.folder / DATABASE, self.keys.data_key)
+        self.others = Others(self.keys.user, self.keys.kid, self.store)
 
     @classmethod
     def create(cls, home: Path, name: str, passphrase: str | None, signing: SigningKey | None = None) -> OpenProfile:
@@ -63,9 +64,17 @@ class OpenProfile:
 
     def identity(self) -> Identity:
         """The keys as a session takes them, with a bundle that is valid now, however long the profile was not used."""
+        return self.renewed() or self._identity()
+
+    def renewed(self) -> Identity | None:
+        """The keys with a bundle that is valid for another 30 days, if half of the current one's life is over; else None."""
         now = time.time()
-        if self.keys.renewed(now) is not self.keys:
-            self.keys = self._keystore.update(self._passphrase, lambda profile: profile.renewed(now))
+        if self.keys.renewed(now) is self.keys:
+            return None
+        self.keys = self._keystore.update(self._passphrase, lambda profile: profile.renewed(now))
+        return self._identity()
+
+    def _identity(self) -> Identity:
         public = z85.decode(zmq.curve_public(z85.encode(self.curve_secret)))
         return self.keys.identity(public)
 
@@ -77,17 +86,19 @@ class OpenProfile:
 
         def change(profile: Profile) -> Profile:
             now = time.time()
-            return profile.rotated(OpeningKey.generate(), now).without_old_keys(now) if profile.rotation_due(now) else profile
+            if not profile.rotation_due(now):
+                return profile
+            return profile.rotated(OpeningKey.generate(), now).without_old_keys(float(self.store.setting(_DRAINED) or 0))
 
         before, self.keys = self.keys, self._keystore.update(self._passphrase, change)
-        return self.identity() if self.keys.seq != before.seq else None
+        return self._identity() if self.keys.seq != before.seq else None
 
     # The broker it belongs to
 
     @property
     def broker(self) -> BrokerAddress | None:
         """The broker that this profile was last connected to."""
-        text = self.store.setting(_BROKER)
+        text = self.store.setting(BROKER_SETTING)
         return BrokerAddress.parse(text) if text else None
 
     def check_broker(self, address: BrokerAddress) -> BrokerAddress:
@@ -99,50 +110,13 @@ class OpenProfile:
 
     def joined(self, address: BrokerAddress) -> None:
         """Pin the broker: the first login succeeded there. A new place of the same broker is kept, too."""
-        if self.check_broker(address).url != self.store.setting(_BROKER):
-            self.store.set_setting(_BROKER, address.url)
+        if self.check_broker(address).url != self.store.setting(BROKER_SETTING):
+            self.store.set_setting(BROKER_SETTING, address.url)
 
-    # What a person decides about others
-
-    def pin_of(self, user: str) -> Pin:
-        """The pin of somebody whom this profile has met; raises PeerUnknown and BadName."""
-        pin = self.store.pin(check_name(user))
-        if pin is None:
-            raise PeerUnknown(user=user)
-        return pin
-
-    def number_of(self, pin: Pin) -> str:
-        """The safety number between this profile and the key that ``pin`` holds or, if it changed, the new one."""
-        from core.names import safety_number
-
-        return safety_number(self.user, self.keys.kid, pin.user, pin.offered or pin.kid)
-
-    def verify(self, shown: Pin) -> Pin:
-        """A person compared the number of ``shown``: accept its key, also a changed one, as verified.
-
-        Raises KeyChanged if another key came meanwhile: it is not the one whose number was compared.
-        """
-        pin = self.pin_of(shown.user)
-        if (pin.kid, pin.offered) != (shown.kid, shown.offered):
-            raise KeyChanged(user=pin.user)
-        return self._decide(verify(pin, _now_ms()))
-
-    def trust(self, user: str) -> Pin:
-        """A person accepts a changed key, or ends a block."""
-        return self._decide(trust(self.pin_of(user), _now_ms()))
-
-    def block(self, user: str) -> Pin:
-        """Send nothing to this name and take nothing from it."""
-        return self._decide(block(self.pin_of(user)))
-
-    def _decide(self, pin: Pin) -> Pin:
-        self.store.set_pin(pin)
-        return pin
+    def drained(self) -> None:
+        """All mail that waited at the broker has come: keys superseded long before now open nothing that is still to come."""
+        self.store.set_setting(_DRAINED, str(int(time.time())))
 
     def close(self) -> None:
         """Close the database."""
         self.store.close()
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn
@@ -44,6 +45,8 @@ _FAILED: Final = {
     Outcome.REFUSED: UNTRUSTED,
     Outcome.CHANGED: UNTRUSTED,
     Outcome.BLOCKED: UNTRUSTED,
+    Outcome.DROPPED: OTHER,
+    Outcome.UNPROVEN: OTHER,
     Outcome.FULL: LIMIT,
     Outcome.RATE: LIMIT,
     Outcome.UNSTORED: LIMIT,
@@ -79,6 +82,21 @@ class Terminal:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
+
+    @property
+    def columns(self) -> int:
+        """How wide the terminal is that shows the results; 0 where no person reads them there."""
+        if self.as_json or sys.stdout is None or not sys.stdout.isatty():
+            return 0
+        return shutil.get_terminal_size().columns
+
+    def can_print(self, text: str) -> bool:
+        """Whether standard output's encoding has all of these characters."""
+        try:
+            text.encode(sys.stdout.encoding or "ascii")
+        except UnicodeEncodeError:
+            return False
+        return True
 
     def data(self, text: str, values: Mapping[str, object]) -> None:
         """Print one result: ``text`` for people, or ``values`` as one line of JSON; flushed."""

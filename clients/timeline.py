@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,11 +17,13 @@ from core.events import (
     Message,
     MessageReceived,
     MessageRefused,
+    MessageSent,
     Outcome,
     PeerKeyChanged,
     Receipt,
     RosterChanged,
     Trust,
+    overtakes,
 )
 from core.names import EVERYONE, short_fingerprint
 
@@ -73,30 +75,13 @@ class Timeline:
         """The lines of one conversation, oldest first; empty for an unknown one."""
         return tuple(self._lines.get(conversation, ()))
 
-    def sent(self, id_: bytes, text: str, to: Iterable[str], *, everyone: bool, suite: Suite, when: float) -> None:
-        """Note a message of one's own, queued."""
-        outcomes = dict.fromkeys(to, Outcome.QUEUED)
-        for conversation in (EVERYONE,) if everyone else tuple(outcomes):
-            mine = outcomes if everyone else {conversation: Outcome.QUEUED}
-            self._add(
-                Line(
-                    key=f"out-{id_.hex()}",
-                    kind=LineKind.MESSAGE,
-                    when=when,
-                    conversation=conversation,
-                    sender=self._me,
-                    text=text,
-                    mine=True,
-                    suite=suite,
-                    outcomes=MappingProxyType(mine),
-                )
-            )
-
     def apply(self, event: Event, when: float) -> None:
         """Note what happened."""
         match event:
             case MessageReceived(message):
                 self._received(message)
+            case MessageSent():
+                self._sent(event)
             case MessageRefused(sender, mid, stage):
                 text = f"A message was refused: it failed the check '{stage}'."
                 self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text))
@@ -107,7 +92,8 @@ class Timeline:
                     self._system(entry.user, f"{entry.user} left", when)
             case PeerKeyChanged(user, _, new_kid, accepted):
                 held = "" if accepted else "; nothing is sent to it or taken from it until you accept it"
-                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when)
+                # A guest's next key is of interest only to who has a conversation with that guest.
+                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when, aside=accepted)
             case Receipt(id_, user, outcome):
                 self._receipt(f"out-{id_.hex()}", user, outcome)
             case _:
@@ -116,6 +102,24 @@ class Timeline:
     def say(self, text: str, when: float) -> None:
         """Add a system line about this client itself."""
         self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, when, EVERYONE, "", text))
+
+    def _sent(self, message: MessageSent) -> None:
+        outcomes = dict.fromkeys(message.to, Outcome.QUEUED)
+        for conversation in (EVERYONE,) if message.everyone else tuple(outcomes):
+            mine = outcomes if message.everyone else {conversation: Outcome.QUEUED}
+            self._add(
+                Line(
+                    key=f"out-{message.id.hex()}",
+                    kind=LineKind.MESSAGE,
+                    when=message.at / 1000,
+                    conversation=conversation,
+                    sender=self._me,
+                    text=message.text,
+                    mine=True,
+                    suite=message.suite,
+                    outcomes=MappingProxyType(mine),
+                )
+            )
 
     def _received(self, message: Message) -> None:
         content = message.content
@@ -136,8 +140,9 @@ class Timeline:
             )
         )
 
-    def _system(self, user: str, text: str, when: float) -> None:
-        for conversation in (EVERYONE, user) if user in self._lines else (EVERYONE,):
+    def _system(self, user: str, text: str, when: float, *, aside: bool = False) -> None:
+        places = (() if aside else (EVERYONE,)) + ((user,) if user in self._lines else ())
+        for conversation in places:
             self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, when, conversation, user, text))
 
     def _receipt(self, key: str, user: str, outcome: Outcome) -> None:
@@ -146,6 +151,8 @@ class Timeline:
             # Receipts are about recent lines: search from the end.
             for at in range(len(lines) - 1, -1, -1):
                 if lines[at].key == key and user in lines[at].outcomes:
+                    if not overtakes(outcome, lines[at].outcomes[user]):
+                        return
                     lines[at] = replace(lines[at], outcomes=MappingProxyType({**lines[at].outcomes, user: outcome}))
                     break
 

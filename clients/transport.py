@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -17,9 +18,18 @@ from typing import Final
 import zmq
 from zmq.utils import z85
 
+from clients.greeting import greets
 from core.address import BrokerAddress
 from core.clock import Instant
-from core.errors import BrokerKeyMismatch, BrokerUnreachable, LoginRefused, NotInvited, RemoteProtocolError, SecureChatError
+from core.errors import (
+    BrokerKeyMismatch,
+    BrokerUnreachable,
+    LoginRefused,
+    NotInvited,
+    RemoteProtocolError,
+    SecureChatError,
+    StoreFailed,
+)
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
 from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
@@ -31,7 +41,7 @@ Command = Callable[[Session, Instant], list[Event]]
 
 _TICK_MS: Final = 500
 _LINGER_MS: Final = 500
-_BURST: Final = 256
+_BURST: Final = 64  # messages in one turn: other processes of the profile cannot write meanwhile
 
 # zmq_socket_monitor(3): the event and its value. zmq.utils.monitor reads it too, but imports asyncio with all it needs.
 _EVENT: Final = struct.Struct("=hi")
@@ -62,9 +72,10 @@ class ConnectionEnded(Exception):
 class Transport:
     """Runs a session in a thread of its own: connects, moves frames, reconnects with a growing, jittered pause.
 
-    ``make_session`` runs in that thread (it may make keys). ``on_events`` gets what happened and, where a connection
-    ended, the error; it is called in that thread and must not block. ``curve_secret`` gives the CURVE secret key (32 bytes)
-    for the next connection; None means a fresh one.
+    ``make_session`` runs in that thread (it may make keys). ``keep`` gets what happened together with what the session
+    remembers of it; ``on_events`` gets it once that is safe, with the error where a connection ended, and an empty list about
+    twice a second. Both are called in that thread and must not block, and so is ``before_connecting``, which gives the
+    CURVE secret key (32 bytes) for the next connection; None means a fresh one.
     """
 
     def __init__(
@@ -72,12 +83,14 @@ class Transport:
         address: BrokerAddress,
         make_session: Callable[[], Session],
         on_events: Callable[[list[Event], SecureChatError | None], None],
-        curve_secret: Callable[[], bytes | None] = lambda: None,
+        before_connecting: Callable[[], bytes | None] = lambda: None,
+        keep: Callable[[list[Event]], None] = lambda _: None,
     ) -> None:
         self._address = address
         self._make_session = make_session
         self._on_events = on_events
-        self._curve_secret = curve_secret
+        self._before_connecting = before_connecting
+        self._keep = keep
         self._commands: deque[Command] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -118,7 +131,11 @@ class Transport:
     def _main(self) -> None:
         try:
             session = self._make_session()
-            self._connect_until_stopped(session)
+            try:
+                self._connect_until_stopped(session)
+            finally:
+                with contextlib.suppress(StoreFailed):  # others find out by themselves, only later
+                    session.release()
         except Exception as error:  # the thread's last line of defence: a silent end would look like a hang
             log.exception("the transport failed")
             self._on_events([Disconnected("an internal error")], BrokerUnreachable(where=self._address.where, why=repr(error)))
@@ -138,9 +155,10 @@ class Transport:
                     self._one_connection(context, endpoint, session)
                 except ConnectionEnded as end:
                     session.lost()
-                    self._on_events([Disconnected(str(end.error))], end.error)
                     if isinstance(end.error, LoginRefused):
+                        self._on_events([Refused(end.error)], end.error)
                         return
+                    self._on_events([Disconnected(str(end.error))], end.error)
                 if session.state is State.REFUSED or self._stopping.is_set():
                     return
                 # A connection that held for a while was a good one: begin with short pauses again.
@@ -152,17 +170,19 @@ class Transport:
     def _rest(self, seconds: float, session: Session) -> None:
         until = time.monotonic() + seconds
         self._hurry = False
+        poller = zmq.Poller()
+        poller.register(self._wake_out, zmq.POLLIN)
         while not self._stopping.is_set() and not self._hurry and (left := until - time.monotonic()) > 0:
-            poller = zmq.Poller()
-            poller.register(self._wake_out, zmq.POLLIN)
-            if poller.poll(int(left * 1000) + 1):
+            if poller.poll(min(int(left * 1000) + 1, _TICK_MS)):
                 self._drain_wake()
+            with contextlib.suppress(ConnectionEnded):  # there is none to end; the next one tries again
                 self._run_commands(session)
+            self._on_events([], None)
 
     def _one_connection(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, session: Session) -> None:
         self._look_up(endpoint)
         sock = context.socket(zmq.DEALER)
-        given = self._curve_secret()
+        given = self._before_connecting()
         public, secret = (zmq.curve_public(z85.encode(given)), z85.encode(given)) if given else zmq.curve_keypair()
         sock.curve_publickey, sock.curve_secretkey = public, secret
         sock.curve_serverkey = z85.encode(self._address.key)
@@ -217,38 +237,56 @@ class Transport:
                 self._receive(sock, session)
             if monitor in ready:
                 shaken = self._watch(monitor, shaken=shaken)
-            if events := session.tick(instant()):
-                self._on_events(events, None)
+            self._on_events(self._turn(session, lambda: session.tick(instant())), None)
             if session.state in (State.OFFLINE, State.REFUSED):
                 return
             if session.state is not State.READY and time.monotonic() > deadline:
                 raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="it does not answer"))
 
-    def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
-        events: list[Event] = []
+    def _turn(self, session: Session, work: Callable[[], list[Event]]) -> list[Event]:
+        """Let the session do something, and keep what comes of it; raises ConnectionEnded if that cannot be kept."""
         try:
-            for _ in range(_BURST):
-                events += session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
-        except zmq.Again:
-            pass
-        except RemoteProtocolError as error:
-            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=str(error))) from error
-        finally:
-            refused = next((event.error for event in events if isinstance(event, Refused)), None)
-            if events:
-                self._on_events(events, refused)
+            with session.together():
+                events = work()
+                self._keep(events)
+        except StoreFailed as error:
+            session.forget()
+            raise ConnectionEnded(error) from error
+        return events
+
+    def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
+        broken: RemoteProtocolError | None = None
+
+        def burst() -> list[Event]:
+            nonlocal broken
+            events: list[Event] = []
+            try:
+                for _ in range(_BURST):
+                    events += session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
+            except zmq.Again:
+                pass
+            except RemoteProtocolError as error:  # what came before it is good
+                broken = error
+            return events
+
+        events = self._turn(session, burst)
+        refused = next((event.error for event in events if isinstance(event, Refused)), None)
+        self._on_events(events, refused)
+        if broken:
+            raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why=str(broken))) from broken
 
     def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
         while monitor.poll(0):
-            event, _ = _EVENT.unpack(monitor.recv_multipart()[0])
+            frame, endpoint = monitor.recv_multipart()
+            event, value = _EVENT.unpack(frame)
             where = self._address.where
             match event:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:
-                    raise ConnectionEnded(NotInvited(where=where))
+                    raise ConnectionEnded(NotInvited())
                 case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
-                    raise ConnectionEnded(BrokerKeyMismatch(where=where))
+                    raise ConnectionEnded(self._unshaken(value, endpoint.decode()))
                 case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:
                     why = "it has closed the connection" if shaken else "nothing answers there"
                     raise ConnectionEnded(BrokerUnreachable(where=where, why=why))
@@ -256,11 +294,23 @@ class Transport:
                     pass
         return shaken
 
+    def _unshaken(self, why: int, endpoint: str) -> BrokerUnreachable:
+        """What to tell of a handshake that failed: a broker with another key ends it, and so does a link that is cut.
+
+        ``why`` is the event's value: how the connection ended, as an error number.
+        """
+        where = self._address.where
+        if why == errno.EAGAIN:  # libzmq's word for a handshake that took too long
+            return BrokerUnreachable(where=where, why="it does not answer")
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        if greets(host, int(port)):
+            return BrokerKeyMismatch(where=where)
+        return BrokerUnreachable(where=where, why="it has closed the connection")
+
     def _run_commands(self, session: Session) -> None:
         while self._commands:
-            events = self._commands.popleft()(session, instant())
-            if events:
-                self._on_events(events, None)
+            command = self._commands.popleft()
+            self._on_events(self._turn(session, lambda: command(session, instant())), None)  # noqa: B023 - called at once
 
     def _flush(self, sock: zmq.Socket[bytes], session: Session) -> None:
         self._backlog.extend(session.outgoing())

@@ -9,41 +9,44 @@ from typing import Final
 
 from core.content import Content, Text
 from core.encoding import b64url
-from core.events import Message, Outcome
+from core.events import Message, MessageSent, Outcome, PeerKeyChanged
+from core.names import fingerprint
 
 _TICKS: Final = {
     Outcome.QUEUED: "… queued",
     Outcome.SENT: "… sent",
     Outcome.STORED: "✓ stored",
-    Outcome.TAKEN: "✓ taken",
     Outcome.DELIVERED: "✓✓ delivered",
     Outcome.ABSENT: "✗ not connected",
     Outcome.GONE: "✗ left before taking it",
     Outcome.FULL: "✗ their mailbox is full",
-    Outcome.RATE: "✗ too many messages at once",
+    Outcome.RATE: "… slowed down by the broker",
     Outcome.UNSTORED: "✗ the broker could not store it",
     Outcome.EXPIRED: "✗ not fetched in time",
     Outcome.UNTRUSTED: "✗ key not believed",
     Outcome.REFUSED: "✗ could not be opened there",
+    Outcome.UNPROVEN: "✗ delivered, says the broker without proof",
     Outcome.CHANGED: "✗ key changed",
     Outcome.BLOCKED: "✗ blocked by you",
+    Outcome.DROPPED: "✗ dropped by you",
 }
 # The worst first: a person must see what went wrong before what went well.
 _WORST: Final = (
     Outcome.CHANGED,
     Outcome.UNTRUSTED,
     Outcome.BLOCKED,
+    Outcome.DROPPED,
     Outcome.REFUSED,
     Outcome.EXPIRED,
     Outcome.UNSTORED,
     Outcome.RATE,
+    Outcome.UNPROVEN,
     Outcome.FULL,
     Outcome.GONE,
     Outcome.ABSENT,
     Outcome.QUEUED,
     Outcome.SENT,
     Outcome.STORED,
-    Outcome.TAKEN,
     Outcome.DELIVERED,
 )
 
@@ -101,6 +104,11 @@ def day(when: float, zone: tzinfo | None = None) -> str:
     return f"{at:%A}, {at.day} {at:%B %Y}"
 
 
+def moment(when: float, zone: tzinfo | None = None) -> str:
+    """A day and a time, ``2026-11-23 14:05``; in the local time zone unless told otherwise."""
+    return _at(when, zone).strftime("%Y-%m-%d %H:%M")
+
+
 def iso(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, with milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -141,6 +149,33 @@ def message_json(message: Message) -> dict[str, object]:
         "missing": message.place.missing,
         "late": message.place.late,
         "fork": message.place.fork,
+    }
+
+
+def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:
+    """A changed key in the documented, versioned form of ``--json``: the fingerprints of the known key and of the new one."""
+    return {
+        "v": 1,
+        "type": "key-changed",
+        "user": change.user,
+        "known": fingerprint(change.old_kid),
+        "fingerprint": fingerprint(change.new_kid),
+    }
+
+
+def sent_json(sent: MessageSent, user: str, outcomes: Mapping[str, Outcome]) -> dict[str, object]:
+    """A message of one's own, and what became of each copy, in the same form."""
+    return {
+        "v": 1,
+        "type": "sent",
+        "id": b64url(sent.id),
+        "from": user,
+        "to": list(sent.to),
+        "everyone": sent.everyone,
+        "time": iso(sent.at),
+        "suite": sent.suite.value,
+        "text": sent.text,
+        "recipients": {name: outcome.value for name, outcome in outcomes.items()},
     }
 
 

@@ -36,7 +36,7 @@ class Unknown(msgspec.Struct, frozen=True):
 Content = Text | Unknown
 
 
-def encode_content(content: Text) -> bytes:
+def encode_content(content: Content) -> bytes:
     """Encode content as a msgpack map with a ``type``. Raises NotText for lone surrogates, as undecodable arguments have."""
     try:
         return msgspec.msgpack.encode(content)

@@ -8,7 +8,8 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── RemoteProtocolError     the other side broke the protocol
     │   ├── FrameError              frames that do not parse
     │   └── InvalidEnvelope         an envelope that was refused, and at which stage
-    │       └── Replayed                … because it was taken before
+    │       ├── Replayed                … because it was taken before
+    │       └── NotPinned               … because the key is not the one its sender's name is pinned to
     ├── KeyRefused              a key outside the import policy
     ├── BadSignature            a signature that does not fit
     ├── BadBundle               a key bundle that cannot be trusted
@@ -36,10 +37,12 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── KeystoreUnreadable      … or that cannot be read
     ├── KeystoreUnwritable      … or written
     ├── StoreFailed             a profile's database that cannot be used
+    │   └── RecordDamaged           … because what is in it was altered
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
     ├── NotVerified             only verified peers were to be written to
+    │   └── NobodyVerified          … and none of those in question is
     ├── PeerBlocked             somebody this profile has blocked
     ├── PeerUnknown             nobody this client has met
     └── TimeRanOut              an answer did not come in time
@@ -108,6 +111,17 @@ class Replayed(InvalidEnvelope):
     def __init__(self, proof: bytes) -> None:
         super().__init__("replay")
         self.proof = proof
+
+
+class NotPinned(InvalidEnvelope):
+    """A message was signed, but not by a key that may sign in its sender's name.
+
+    ``kid`` is that key's id. The signature holds: whoever sent it has the key.
+    """
+
+    def __init__(self, kid: bytes) -> None:
+        super().__init__("pin")
+        self.kid = kid
 
 
 class KeyRefused(SecureChatError):
@@ -187,7 +201,7 @@ class NameTaken(LoginRefused):
 
 
 class NotInvited(LoginRefused):
-    """The broker at {where} does not let you in: you have no invite, or it is used up, expired or revoked."""
+    """The broker does not let you in: you have no invite, or it is used up, expired or revoked."""
 
     hint = "Ask whoever runs the broker for an invite; they make one with: securechat-broker invite"
 
@@ -254,6 +268,12 @@ class StoreFailed(SecureChatError):
     """The database {path} cannot be used: {why}."""
 
 
+class RecordDamaged(StoreFailed):
+    """A record in the profile's database is damaged, or was written under another key."""
+
+    hint = "Restore the profile from a backup."
+
+
 class ProfileMissing(SecureChatError):
     """There is no profile '{name}' here."""
 
@@ -274,6 +294,12 @@ class NotVerified(SecureChatError):
     """You have not verified {user}, so nothing was sent."""
 
     hint = "Compare numbers over another channel: securechat-cli verify {user}"
+
+
+class NobodyVerified(NotVerified):
+    """You have verified none of those who are here, so nothing was sent."""
+
+    hint = "Compare numbers over another channel: securechat-cli verify NAME"
 
 
 class PeerBlocked(SecureChatError):

@@ -18,28 +18,39 @@ class Outcome(StrEnum):
     QUEUED = "queued"  # not yet sent
     SENT = "sent"  # given to the broker, no answer yet
     STORED = "stored"  # committed to the broker's disk
-    TAKEN = "taken"  # the broker says that the recipient has it, without a proof that holds
     DELIVERED = "delivered"  # the recipient's client proved that it opened it
     ABSENT = "absent"  # not connected
     GONE = "gone"  # left before taking it
     FULL = "full"  # reads too slowly, or their mailbox has no room; refused
-    RATE = "rate"  # more was sent than the broker lets this user send; refused
+    RATE = "rate"  # the broker takes no more from this user for now; it is sent again by itself
     UNSTORED = "unstored"  # the broker's disk did not take it
     EXPIRED = "expired"  # stored, but not fetched in the time that the broker keeps mail
     REFUSED = "refused"  # arrived, but could not be opened there
+    UNPROVEN = "unproven"  # the broker says that the recipient has it, and gave no proof that holds
     UNTRUSTED = "untrusted"  # the key offered for them was not believed
     CHANGED = "changed"  # their key is another one than the pinned
     BLOCKED = "blocked"  # this profile has blocked them
+    DROPPED = "dropped"  # taken out of the outbox by a person
 
     @property
     def final(self) -> bool:
         """Whether nothing better or worse will follow."""
-        return self not in (Outcome.QUEUED, Outcome.SENT, Outcome.STORED)
+        return self not in (Outcome.QUEUED, Outcome.SENT, Outcome.RATE, Outcome.STORED)
 
     @property
     def safe(self) -> bool:
-        """Whether the copy is on the broker's disk or with the recipient."""
-        return self in (Outcome.STORED, Outcome.TAKEN, Outcome.DELIVERED)
+        """Whether the copy is on the broker's disk, by its word, or with the recipient, by proof."""
+        return self in (Outcome.STORED, Outcome.DELIVERED)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the recipient will not get this copy. If "delivered, but unproven" was a lie, a gap must tell them."""
+        return self.final and not self.safe and self is not Outcome.UNPROVEN
+
+
+def overtakes(news: Outcome, known: Outcome) -> bool:
+    """Whether this is news: what is final stays, and what is stored is no longer on its way."""
+    return not known.final and (known is not Outcome.STORED or news.final)
 
 
 class Trust(StrEnum):
@@ -74,7 +85,26 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The login succeeded; messages can be sent."""
+    """The login succeeded; messages can be sent. ``waiting`` messages in the mailbox are about to come."""
+
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxDrained:
+    """Whatever waited in the mailbox at the login has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent:
+    """A message of one's own was taken for sending; ``at`` is in milliseconds since 1970, ``id`` has 16 bytes."""
+
+    id: bytes
+    to: tuple[str, ...]
+    everyone: bool
+    suite: Suite
+    text: str
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +158,7 @@ class PeerKeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class RotationDue:
-    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it."""
+    """The profile's encryption key is a day old: make a new one, and let the session ``adopt`` it. Due hourly until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +172,8 @@ class Receipt:
 
 Event = (
     Welcomed
+    | MailboxDrained
+    | MessageSent
     | Refused
     | Disconnected
     | RosterChanged

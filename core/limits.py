@@ -50,6 +50,7 @@ REPLAY_MEMORY_MS: Final = 32 * 24 * 3600 * 1000
 
 BUNDLE_MAX: Final = 2048
 BUNDLE_LIFE: Final = 30 * 24 * 3600
+ROTATE_AGAIN: Final = 3600.0  # after a new encryption key could not be made: a full disk is not mended sooner
 
 # Frames. The largest is `common`: a full header, 256 digests, the ciphertext, a signature and a key.
 FRAME_MAX: Final = 128 * 1024
@@ -71,6 +72,7 @@ WAITING_MAX: Final = 4 * UNPROVEN_MAX  # connections that have not logged in, si
 USER_CONNECTIONS_MAX: Final = 16
 RECONNECT_FIRST: Final = 0.25
 RECONNECT_MAX: Final = 32.0
+RETURN_GRACE: Final = 10.0  # after a broker's restart most have come back by then
 
 # What one connection may have been sent without acknowledging it. It bounds the broker's memory for a client that stops
 # reading, whatever the sizes of its messages.

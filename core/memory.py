@@ -1,4 +1,4 @@
-"""What a client remembers about others: pins, numbers, and what it has already taken.
+"""What a client remembers: pins, what it has already taken, and (``core.outbox``) what is on its way out.
 
 A guest's memory is this module's; it dies with the session. A profile's is a database that says the same.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from core.limits import REPLAY_MEMORY_MS
 from core.order import Stream
+from core.outbox import Outbox, SessionOutbox
 
 _STREAMS_MAX: Final = 4096
 
@@ -49,6 +51,13 @@ class Taken:
 class Memory(Protocol):
     """What a session asks and tells. Every method is quick; what must not be lost is on disk when it returns."""
 
+    @property
+    def outbox(self) -> Outbox:
+        """What is on its way out."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is written within is on disk together at its end, or none of it; and nobody else writes meanwhile."""
+
     def pin(self, user: str) -> Pin | None:
         """The pin of a name."""
 
@@ -70,9 +79,6 @@ class Memory(Protocol):
     def take(self, taken: Taken, now_ms: int) -> None:
         """Remember a message as taken, for 32 days, and its stream; all of it or nothing."""
 
-    def next_number(self, user: str, kid: bytes) -> int:
-        """The number of the next message to this key, from 1; each is given out once."""
-
     def newest_bundle(self, kid: bytes) -> int:
         """The highest ``seq`` of a bundle of this key that was seen; 0 for none."""
 
@@ -84,11 +90,11 @@ class SessionMemory:
     """A memory that lasts as long as the program."""
 
     def __init__(self) -> None:
+        self.outbox: Final = SessionOutbox()
         self._pins: dict[str, Pin] = {}
         self._taken: dict[tuple[bytes, bytes], tuple[Taken, int]] = {}
         self._numbered: dict[tuple[bytes, bytes, int], bytes] = {}
         self._streams: OrderedDict[tuple[bytes, bytes], Stream] = OrderedDict()
-        self._numbers: dict[tuple[str, bytes], int] = {}
         self._bundles: dict[bytes, int] = {}
 
     def pin(self, user: str) -> Pin | None:
@@ -116,6 +122,10 @@ class SessionMemory:
         """See ``Memory``."""
         return self._numbered.get((kid, sid, n))
 
+    def together(self) -> AbstractContextManager[None]:
+        """See ``Memory``."""
+        return nullcontext()
+
     def take(self, taken: Taken, now_ms: int) -> None:
         """See ``Memory``."""
         self._taken[taken.kid, taken.mid] = (taken, now_ms)
@@ -128,11 +138,6 @@ class SessionMemory:
         if at < now_ms - REPLAY_MEMORY_MS:  # one in, at most one out: never a long pause
             del self._taken[oldest.kid, oldest.mid]
             self._numbered.pop((oldest.kid, oldest.sid, oldest.n), None)
-
-    def next_number(self, user: str, kid: bytes) -> int:
-        """See ``Memory``."""
-        number = self._numbers[user, kid] = self._numbers.get((user, kid), 0) + 1
-        return number
 
     def newest_bundle(self, kid: bytes) -> int:
         """See ``Memory``."""

@@ -28,7 +28,7 @@ from core.envelope import (
     key_commitment,
     signed_bytes,
 )
-from core.errors import BadSignature, InvalidEnvelope, KeyRefused, Replayed
+from core.errors import BadSignature, InvalidEnvelope, KeyRefused, NotPinned, Replayed
 from core.limits import (
     CLOCK_SKEW_MS,
     COUNTER_MAX,
@@ -164,7 +164,7 @@ def _allow_list(o: _Opening) -> None:
 
 def _sender(o: _Opening) -> None:
     o.sender_key = known_verify_key(o.ik_spki)
-    if b64url(o.sender_key.kid) != o.header.ik or not o.me.may_receive(o.header.sender, o.sender_key.kid):
+    if b64url(o.sender_key.kid) != o.header.ik:
         raise ValueError
 
 
@@ -203,6 +203,11 @@ def _replay(o: _Opening) -> None:
         raise Replayed(proof)
 
 
+def _pin(o: _Opening) -> None:
+    if not o.me.may_receive(o.header.sender, o.sender_key.kid):
+        raise NotPinned(o.sender_key.kid)
+
+
 def _decrypt(o: _Opening) -> None:
     key = o.me.keys[o.header.to[o.place][1]]
     if o.kind.suite is Suite.HYBRID:
@@ -236,7 +241,8 @@ def _content(o: _Opening) -> None:
     o.content = decode_content(o.plain)
 
 
-# Cheap before dear, and the signature before any private operation: a forger can make nobody decrypt anything.
+# Cheap before dear, and the signature before any private operation: a forger can make nobody decrypt anything. The pin comes
+# behind what proves who signed, and that the broker says the same: a key that it does not admit is noted.
 RECEIVE_ORDER: Final[tuple[tuple[str, Callable[[_Opening], None]], ...]] = (
     ("limits", _limits),
     ("parse", _parse),
@@ -247,6 +253,7 @@ RECEIVE_ORDER: Final[tuple[tuple[str, Callable[[_Opening], None]], ...]] = (
     ("route", _route),
     ("freshness", _freshness),
     ("replay", _replay),
+    ("pin", _pin),
     ("decrypt", _decrypt),
     ("commitment", _commit),
     ("aead", _aead),
@@ -256,7 +263,9 @@ RECEIVE_ORDER: Final[tuple[tuple[str, Callable[[_Opening], None]], ...]] = (
 
 
 def open_envelope(delivery: Delivery, me: Recipient, now_ms: int) -> Opened:
-    """Run every check of RECEIVE_ORDER, then return the message; raises InvalidEnvelope, or Replayed for a known one.
+    """Run every check of RECEIVE_ORDER, then return the message.
+
+    Raises InvalidEnvelope: Replayed for a known one, NotPinned for one by a key that may not sign in its sender's name.
 
     Nothing outside is changed: the caller commits what was seen after this returned.
     """

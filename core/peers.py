@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from core.bundle import Bundle, Kind, SignedBundle, read_bundle
 from core.errors import BadBundle, RemoteProtocolError
 from core.events import Event, PeerKeyChanged, RosterChanged, Trust
 from core.limits import ROSTER_MAX
-from core.memory import Memory, Pin
+from core.memory import Memory
 from core.messages import Entry, Roster
+from core.trust import holds, seen
 
 _KEEP_BUNDLE_MS = 24 * 3600 * 1000
 """Look a bundle up again after a day: the key in it may have been superseded, and is kept for a week only."""
@@ -26,11 +26,11 @@ class Peers:
 
     def __init__(self, memory: Memory) -> None:
         self.present: dict[str, Entry] = {}
+        self.known = False  # whether there was a roster yet
         self._memory = memory
         self._changed: set[str] = set()
         self._bundles: dict[str, tuple[Bundle, int]] = {}
         self._arriving: dict[str, Entry] | None = None
-        self._known = False
 
     def roster(self, change: Roster) -> list[Event]:
         """Apply one ROSTER frame; raises RemoteProtocolError for a roster without end.
@@ -49,7 +49,7 @@ class Peers:
             before, self.present, self._arriving = self.present, self._arriving, None
             joined = tuple(entry for user, entry in self.present.items() if before.get(user) != entry)
             left = tuple(entry for user, entry in before.items() if user not in self.present)
-            initial, self._known = not self._known, True
+            initial, self.known = not self.known, True
             self.forget_bundles(entry.user for entry in (*joined, *left))
             return [RosterChanged(joined, left, initial)]
         now = dict(self.present)  # a copy, for others may be reading the one that was
@@ -78,34 +78,33 @@ class Peers:
     def meet(self, user: str, kid: bytes, kind: Kind, now_ms: int) -> tuple[bool, list[Event]]:
         """Take note that ``user`` proved to hold ``kid``; returns whether that key may be used, and the news.
 
-        A first key is pinned. Another one replaces the pin of a guest; under any other name it is only noted.
+        What becomes of the pin, ``core.trust.seen`` says.
         """
-        pin = self._memory.pin(user)
-        profile = kind is Kind.PROFILE
-        if pin is None:
-            self._memory.set_pin(Pin(user, kid, profile, now_ms))
+        before = self._memory.pin(user)
+        if before and before.blocked:
+            return False, []  # a block stays as it is
+        pin = seen(before, user, kid, profile=kind is Kind.PROFILE, now_ms=now_ms)
+        if pin == before:
+            return pin.kid == kid, []
+        self._memory.set_pin(pin)
+        if before is None or before.kid == kid:
             return True, []
-        if pin.kid == kid:
-            if profile and not pin.profile:
-                self._memory.set_pin(replace(pin, profile=True))
-            return not pin.blocked, []
-        if pin.profile or pin.verified is not None or pin.blocked:
-            if pin.offered == kid:
-                return False, []
-            self._memory.set_pin(replace(pin, offered=kid, offered_at=now_ms))
-            return False, [PeerKeyChanged(user, pin.kid, kid, accepted=False)]
-        self._changed.add(user)
-        self._memory.set_pin(Pin(user, kid, profile, now_ms))
-        return True, [PeerKeyChanged(user, pin.kid, kid, accepted=True)]
+        accepted = pin.kid == kid
+        if accepted:
+            self._changed.add(user)
+        return accepted, [PeerKeyChanged(user, before.kid, kid, accepted=accepted)]
+
+    def blocks(self, user: str) -> bool:
+        """Whether a person has blocked this name."""
+        pin = self._memory.pin(user)
+        return pin is not None and pin.blocked
 
     def may_receive(self, user: str, kid: bytes) -> bool:
         """Whether a message signed with ``kid`` under this name may be opened, without changing anything."""
         pin = self._memory.pin(user)
         if pin is None:
             return True
-        if pin.blocked:
-            return False
-        return pin.kid == kid or not (pin.profile or pin.verified is not None)
+        return not pin.blocked and (pin.kid == kid or not holds(pin))
 
     def bundle(self, user: str, now_ms: int) -> Bundle | None:
         """The bundle to seal to now; None if it must be looked up."""

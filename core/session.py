@@ -6,20 +6,22 @@ It never waits, opens or prints anything; whoever runs it moves the frames and s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import Final
 
 from core import frames, messages
-from core.bundle import Suite
+from core.bundle import Kind, Suite
 from core.clock import Instant
-from core.content import Text, encode_content
+from core.content import Text
 from core.encoding import b64url
-from core.envelope import check_length
 from core.errors import (
     InvalidEnvelope,
     LocalProtocolError,
     LoginRefused,
     NameTaken,
+    NotInvited,
+    NotPinned,
     RemoteProtocolError,
     Replayed,
     VersionRefused,
@@ -27,6 +29,7 @@ from core.errors import (
 from core.events import (
     Disconnected,
     Event,
+    MailboxDrained,
     Message,
     MessageReceived,
     MessageRefused,
@@ -41,10 +44,9 @@ from core.identity import Identity
 from core.limits import (
     ACKS_MAX,
     HEARTBEAT,
-    MID_BYTES,
     NONCE_BYTES,
     PROTOCOL_VERSION,
-    RECIPIENTS_MAX,
+    ROTATE_AGAIN,
     SILENCE_MAX,
 )
 from core.login import LoginContext, prove
@@ -60,6 +62,7 @@ from core.messages import (
     Hello,
     Kept,
     Mode,
+    Noted,
     Ping,
     Pong,
     Prove,
@@ -70,9 +73,9 @@ from core.messages import (
     Users,
     Welcome,
 )
-from core.names import check_name
 from core.opening import Delivery, Opened, Recipient, open_envelope
 from core.order import Place, place
+from core.outbox import compose
 from core.peers import Peers
 from core.sending import Sending
 
@@ -120,6 +123,8 @@ TRANSITIONS: Final[dict[State, dict[type[FromBroker | Connect | Lost], State]]] 
 class Session:
     """One identity's session with one broker, over as many connections as it takes.
 
+    Each call goes ``together`` with what it writes; what is then ``outgoing`` speaks of what is kept.
+
     ``broker_key`` is the broker's CURVE public key (32 bytes), ``random`` gives that many random bytes.
     """
 
@@ -136,12 +141,13 @@ class Session:
         self.peers: Final = Peers(self._memory)
         self._broker_key = broker_key
         self._random = random
-        self._sending = Sending(me, self.peers, self._memory, broker_key, random)
+        self._sending = Sending(me, self.peers, self._memory.outbox, broker_key, random)
         self._out: list[Frames] = []
         self._acks: list[tuple[bytes, bytes]] = []
         self._client_key = b""
         self._nonce = b""
         self._asks_users = False
+        self.in_doubt = False  # a login was proven, and what the broker made of it is not known
         self._heard = self._spoke = 0.0
         keys = {b64url(opening.public.kid): opening for opening in me.openings}
         self._recipient = Recipient(me.user, me.kid, keys, broker_key, self.peers.may_receive, self._memory.taken)
@@ -178,18 +184,30 @@ class Session:
     def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
-        To single people it goes in one envelope each; to everyone in one for up to 256. Raises MessageTooLong, NotText,
-        BadName, and LocalProtocolError for an id that is still on its way.
+        Raises MessageTooLong, NotText, BadName, and LocalProtocolError for an id that was used before.
         """
-        # The broker would end the connection over a name that is none, and the resent message the next one.
-        to = tuple(dict.fromkeys(check_name(user) for user in to))
-        content = Text(text)
-        check_length(encode_content(content), suite)
-        step = RECIPIENTS_MAX if everyone else 1
-        for at in range(0, len(to), step):
-            mid = id_ if at == 0 else self._random(MID_BYTES)
-            self._sending.add(id_, mid, content, suite, to[at : at + step], everyone=everyone)
-        return [*(Receipt(id_, user, Outcome.QUEUED) for user in to), *self._pump(now)]
+        envelopes = compose(id_, text, to, everyone=everyone, suite=suite, at=now.ms, random=self._random)
+        self._memory.outbox.add(envelopes)
+        queued = [Receipt(id_, user, Outcome.QUEUED) for one in envelopes for user in one.to]
+        return [*queued, *self.resume(now)]
+
+    def resume(self, now: Instant) -> list[Event]:
+        """Send what is in the outbox and waits, whoever put it there."""
+        return self._pump(now)
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is remembered within is safe together at its end, or not at all. Send what is ``outgoing`` only then."""
+        return self._memory.together()
+
+    def forget(self) -> None:
+        """What was remembered could not be kept: drop what goes beyond it, unsaid words included; then the connection."""
+        self._out.clear()
+        self._acks.clear()
+        self._sending.forget()
+
+    def release(self) -> None:
+        """Let others send what this session has not: it is about to end."""
+        self._memory.outbox.release()
 
     def ask_users(self) -> None:
         """Ask for the whole roster once, at the latest after the login; it arrives as RosterChanged."""
@@ -221,15 +239,19 @@ class Session:
         if now.mono - self._heard > SILENCE_MAX:
             self.lost()
             return [Disconnected("the broker does not answer")]
-        if self.state is State.READY and now.mono - self._spoke >= HEARTBEAT:
-            self._spoke = now.mono
-            self._say(Ping())
+        events: list[Event] = []
+        if self.state is State.READY:
+            if now.mono - self._spoke >= HEARTBEAT:
+                self._spoke = now.mono
+                self._say(Ping())
+                self._memory.outbox.hold(now.ms)
+            events += self.resume(now)
         if self.me.renew_at is not None and now.wall >= self.me.renew_at:
-            return self.adopt(self.me.renewed(now.wall))
+            events += self.adopt(self.me.renewed(now.wall))
         if self.mode is Mode.FULL and self.state is State.READY and self._rotation_at and now.wall >= self._rotation_at:
-            self._rotation_at = None
-            return [RotationDue()]
-        return []
+            self._rotation_at = now.wall + ROTATE_AGAIN  # unless there is a new key by then
+            events.append(RotationDue())
+        return events
 
     def outgoing(self) -> list[Frames]:
         """Take what is to be sent, acknowledgements last: call it when the input has run dry."""
@@ -249,41 +271,51 @@ class Session:
         if not self._advance(Bye if busy else type(message)):
             raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
         self._heard = now.mono
+        self.in_doubt = self.in_doubt and (busy or isinstance(message, Challenge | Bye))
         match message:
             case Challenge(nonce):
                 self._prove(nonce)
-            case Welcome(version):
-                return self._welcomed(version, now)
+            case Welcome(version, _, waiting):
+                return self._welcomed(version, waiting, now)
             case Roster():
-                return self.peers.roster(message)
+                changes = self.peers.roster(message)
+                return [*changes, *self._pump(now)] if self._sending.came(self.peers.present) else changes
             case Bundles():
                 return [*self._sending.found(message, now), *self._pump(now)]
             case Deliver():
                 return self._open(message, now)
             case Results(items):
-                return [event for item in items for event in self._sending.answered(item)]
+                events = [event for item in items for event in self._sending.answered(item, now)]
+                return [*events, *self._pump(now)]
+            case Kept(upto, told):
+                if upto:
+                    self._say(Noted(upto))
+                return [event for news in told for event in self._sending.told(news, now)]
+            case CaughtUp():
+                return [MailboxDrained()]
             case Ping():
                 self._say(Pong())
             case Error(reason):
                 return self._refused(reason)
             case Bye():
                 return [Disconnected("the broker has closed the connection")]
-            case Pong() | CaughtUp() | Kept():
+            case Pong():
                 pass
         return []
 
     def _prove(self, broker_nonce: bytes) -> None:
         context = LoginContext(self._broker_key, self._client_key, self._nonce, broker_nonce, self.me.user)
         self._say(Prove(prove(self.me.signing, context)))
+        self.in_doubt = True
 
-    def _welcomed(self, version: int, now: Instant) -> list[Event]:
+    def _welcomed(self, version: int, waiting: int, now: Instant) -> list[Event]:
         if version != PROTOCOL_VERSION:
             raise RemoteProtocolError(what="a version that was not offered")
         if self._asks_users:
             self._asks_users = False
             self._say(Users())
-        self._sending.reconnected()
-        return [Welcomed(), *self._pump(now)]
+        self._sending.connected(now)
+        return [Welcomed(waiting), *self._pump(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""
@@ -297,6 +329,8 @@ class Session:
             return [Disconnected(f"the broker said '{reason.value}'")]
         if reason is Reason.NAME_TAKEN:
             return [Refused(NameTaken(user=self.me.user))]
+        if reason is Reason.NOT_INVITED:
+            return [Refused(NotInvited())]
         if reason is Reason.VERSION:
             return [Refused(VersionRefused())]
         return [Refused(LoginRefused(why=reason.value))]
@@ -311,12 +345,15 @@ class Session:
         except InvalidEnvelope as error:
             # Acknowledged without a proof: it would fail the same way each time it came.
             self._acks.append((message.copy_id, frames.NO_PROOF))
-            return [MessageRefused(message.sender, message.mid, error.stage)]
+            if self.peers.blocks(message.sender):
+                return []  # a block that says so each time would be none
+            news = self.peers.meet(message.sender, error.kid, Kind.GUEST, now.ms)[1] if isinstance(error, NotPinned) else []
+            return [*news, MessageRefused(message.sender, message.mid, error.stage)]
+        self._acks.append((message.copy_id, opened.proof))
         kid = opened.sender_key.kid
         trust = self.peers.trust_of(opened.sender, kid)
         _, news = self.peers.meet(opened.sender, kid, opened.kind, now.ms)
         where = self._take(opened, now)
-        self._acks.append((message.copy_id, opened.proof))
         received = Message(
             id=opened.mid,
             sender=opened.sender,

@@ -1,4 +1,4 @@
-"""A keystore's bytes: secrets encrypted under a passphrase, every byte of the file authenticated.
+"""What a profile has on disk, encrypted: the keystore under a passphrase, and single records under a key from it.
 
 scrypt (RFC 7914) makes the key, AES-256-GCM encrypts, and the header is the associated data. Without a passphrase the key
 comes from the salt alone: that finds damage and hides nothing, which is what a file mode is for then.
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from core.encoding import b64url, from_b64url, pack, strict_json, unpack
-from core.errors import KeystoreDamaged, KeystoreLocked, WrongPassphrase
+from core.errors import KeystoreDamaged, KeystoreLocked, RecordDamaged, WrongPassphrase
 
 _MAGIC: Final = b"sc1 keystore\n"
 _SALT: Final = 16
@@ -83,3 +83,27 @@ def _key(passphrase: str | None, salt: bytes) -> bytes:
         return hashlib.sha256(b"sc1 keystore without a passphrase\0" + salt).digest()
     n, r, p = _SCRYPT
     return Scrypt(salt=salt, length=_KEY, n=n, r=r, p=p).derive(passphrase.encode("utf-8"))
+
+
+class Records:
+    """Encrypts single records on a profile's disk with AES-256-GCM, under the profile's data key (32 bytes).
+
+    Each record is bound to a name: one cannot stand in for another. IVs are random, which is safe for the 2^32 records
+    that no profile will ever write (NIST SP 800-38D, section 8.3).
+    """
+
+    def __init__(self, key: bytes, *, random: Callable[[int], bytes]) -> None:
+        self._aead = AESGCM(key)
+        self._random = random
+
+    def lock(self, plain: bytes, name: bytes) -> bytes:
+        """Encrypt a record."""
+        iv = self._random(_IV)
+        return iv + self._aead.encrypt(iv, plain, name)
+
+    def unlock(self, raw: bytes, name: bytes) -> bytes:
+        """Decrypt a record; raises RecordDamaged."""
+        try:
+            return self._aead.decrypt(raw[:_IV], raw[_IV:], name)
+        except (InvalidTag, ValueError):
+            raise RecordDamaged from None

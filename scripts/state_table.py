@@ -23,7 +23,8 @@ def table() -> str:
 
 
 def _word(kind: type) -> str:
-    name = {Results: "RESULT", CaughtUp: "CAUGHT-UP"}.get(kind, kind.__name__)
+    names: dict[type, str] = {Results: "RESULT", CaughtUp: "CAUGHT-UP"}
+    name = names.get(kind, kind.__name__)
     return f"*{name.lower()}*" if kind in (Connect, Lost) else name.upper()
 
 

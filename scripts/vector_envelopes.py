@@ -192,7 +192,6 @@ def _allow_list_and_sender(suite: Suite) -> Vectors:
         **{f"allow-list-{name}": _case("allow-list", "parts of a wrong shape", forged) for name, forged in shapes.items()},
         **{name: _case("sender", about, made.tampered("spki", edit)) for about, (name, edit) in keys.items()},
         "sender-other-kid": _case("sender", "the header names another key", b.but(fields={"ik": b64url(bytes(32))}).make()),
-        "sender-changed-key": _case("sender", "the name is pinned to another key", made, pinned=MALLORY.signing.public.kid),
     }
 
 
@@ -248,6 +247,7 @@ def _signature_to_replay(suite: Suite) -> Vectors:
         "freshness-ahead": _case("freshness", "5 minutes and a millisecond ahead", b.but(ts=NOW + CLOCK_SKEW_MS + 1).make()),
         "freshness-far-ahead": _case("freshness", "a time of 40 digits", b.but(ts=10**40).make()),
         "replay": _case("replay", "taken before", made, seen=True),
+        "pin-changed-key": _case("pin", "the name is pinned to another key", made, pinned=MALLORY.signing.public.kid),
     }
     purposes = {Purpose.LOGIN, Purpose.BUNDLE, other}
     for purpose in sorted(purposes, key=lambda one: one.value):

@@ -125,9 +125,9 @@ class World:
         assert client.session.state is State.READY
 
     def begin(self, client: Client, client_key: bytes | None = None) -> None:
-        """Give the client a new connection, with this CURVE key or a fresh one; nothing moves yet."""
+        """Give the client a new connection, with this CURVE key, else a profile's own or a fresh one; nothing moves yet."""
         client.rid = next(self._numbers).to_bytes(5, "big")
-        client.client_key = client_key or os.urandom(32)
+        client.client_key = client_key or client.session.me.curve or os.urandom(32)
         client.inbox.clear()
         client.session.connect(client.client_key, self.now)
 

@@ -14,7 +14,7 @@ from core.bundle import Kind, SignedBundle, Suite, sign_bundle
 from core.encoding import b64url
 from core.envelope import direct_cid
 from core.errors import InvalidEnvelope
-from core.events import MessageRefused
+from core.events import MessageRefused, PeerKeyChanged
 from core.frames import Frames
 from core.identity import Identity
 from core.memory import Memory
@@ -36,7 +36,8 @@ class Town(World):
 
     def profile(self, user: str, memory: Memory | None = None, *, keys: Keys | None = None, seq: int = 1) -> Client:
         """A profile's client that is not connected."""
-        return self.enter(profile_identity(user, keys, seq=seq), memory, keys or keys_of(user))
+        keys = keys or keys_of(user)
+        return self.enter(profile_identity(user, keys, seq=seq), memory, keys)
 
     def enter(self, identity: Identity, memory: Memory | None, keys: Keys) -> Client:
         """A client with this identity and memory that is not connected."""
@@ -80,6 +81,11 @@ def profile_identity(user: str, keys: Keys | None = None, *, seq: int = 1) -> Id
 def stages(client: Client) -> list[str]:
     """The checks at which this client's refused messages failed."""
     return [event.stage for event in client.events if isinstance(event, MessageRefused)]
+
+
+def changes(client: Client) -> list[PeerKeyChanged]:
+    """What this client was told of changed keys."""
+    return [event for event in client.events if isinstance(event, PeerKeyChanged)]
 
 
 def record(client: Client, *, deliver: bool = True) -> list[Frames]:

@@ -166,7 +166,7 @@ def test_a_key_that_is_not_the_pinned_one_is_as_good(suite: Suite) -> None:
         asked.append((user, kid))
         return False
 
-    assert Reader(may_receive=pinned).refuses(draft(suite).make().delivery()) == ("sender", 0)
+    assert Reader(may_receive=pinned).refuses(draft(suite).make().delivery()) == ("pin", 0)
     assert asked == [("alice", ALICE.signing.public.kid)]
 
 

@@ -166,3 +166,28 @@ def test_an_invite_for_one_is_an_invite_for_all_names() -> None:
     assert refusal(guest.log_in(guest.hello(ALICE, "alice"), ALICE.signing)) is Reason.NOT_INVITED
     assert refusal(profile.log_in(profile_hello(profile, "bob", BOB, curve), BOB.signing)) is Reason.NOT_INVITED
     assert [owner.user for owner in town.ledger.owners()] == ["mallory"]
+
+
+def test_somebody_elses_connection_key_is_mine() -> None:
+    """Mallory's claim names the CURVE key of alice, who then could not come in by it: he has not proved to hold it."""
+    town = Town()
+    alice = town.profile("alice")
+    curve = alice.session.me.curve or b""
+    mallory = at(town)
+    assert refusal(mallory.log_in(profile_hello(mallory, "mallory", MALLORY, curve), MALLORY.signing)) is Reason.NOT_INVITED
+    assert (town.log, admits(town, curve)) == ([], False)
+    town.connect(alice)
+    assert admits(town, curve)
+
+
+def test_an_invited_profile_shares_the_key_of_another() -> None:
+    """By an invite the CURVE key to come is only named; one by which somebody has a name already is refused, at no use."""
+    town = Town()
+    alice = town.join_profile("alice")
+    town.commit(Invited(b64url(INVITE), 1, int(town.now.wall) + DAY, 1))
+    mallory = at(town, INVITE)
+    lie = profile_hello(mallory, "mallory", MALLORY, alice.session.me.curve)
+    assert refusal(mallory.log_in(lie, MALLORY.signing)) is Reason.NOT_INVITED
+    assert [owner.user for owner in town.ledger.owners()] == ["alice"]
+    honest = at(town, INVITE)
+    assert isinstance(honest.log_in(profile_hello(honest, "mallory", MALLORY, os.urandom(32)), MALLORY.signing), Welcome)

@@ -28,7 +28,7 @@ from tests.pairs import Client
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Store]:
-    store = Store(path)
+    store = Store(path, bytes(32))
     try:
         yield store
     finally:
@@ -253,11 +253,16 @@ def test_mallory_gave_up_what_alice_is_still_to_say() -> None:
 def test_the_broker_proves_a_delivery_that_was_none() -> None:
     town = Town()
     alice, bob = town.join("alice"), town.join("bob")
+    before = bob.to_client
     for proof in (bytes(32), b"\1" * 32, os.urandom(32)):
         record(bob, deliver=False)
         id_ = town.say(alice, "never arrives", "bob")
         town.hand(alice, frames.results([Result(id_, 0, Status.DELIVERED, proof)]))
-        assert alice.last(id_) == {"bob": Outcome.TAKEN}  # the broker's word, and shown as such
+        assert alice.last(id_) == {"bob": Outcome.UNPROVEN}  # the broker's word, which counts for nothing
+    assert not Outcome.UNPROVEN.safe
+    bob.to_client = before
+    town.say(alice, "arrives", "bob")
+    assert places(bob) == [Place(missing=3)]  # the lie does not keep bob from seeing that something is missing
 
 
 def test_the_proof_of_one_message_is_the_proof_of_another() -> None:
@@ -276,7 +281,7 @@ def test_the_proof_of_one_message_is_the_proof_of_another() -> None:
     record(bob, deliver=False)
     second = town.say(alice, "never arrives", "bob")
     town.hand(alice, frames.results([Result(second, 0, Status.DELIVERED, proofs[0])]))
-    assert alice.last(second) == {"bob": Outcome.TAKEN}
+    assert alice.last(second) == {"bob": Outcome.UNPROVEN}
 
 
 def test_one_recipients_proof_is_anothers() -> None:
@@ -294,7 +299,7 @@ def test_one_recipients_proof_is_anothers() -> None:
     id_ = town.say(alice, "hello", "bob", "carol", everyone=True)
     place = ["bob", "carol"].index("carol")
     town.hand(alice, frames.results([Result(id_, place, Status.DELIVERED, proofs[0])]))
-    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.TAKEN}
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED, "carol": Outcome.UNPROVEN}
 
 
 def test_mallory_acknowledges_what_is_bobs() -> None:

@@ -10,16 +10,16 @@ from broker.ledger import Admitted, Claimed, Invited, Released, Revoked
 from core import frames, messages
 from core.bundle import Kind, sign_bundle
 from core.encoding import b64url
-from core.errors import NameTaken
+from core.errors import NameTaken, NotInvited
 from core.events import Outcome, PeerKeyChanged, Refused
 from core.limits import LOGIN_TIME_MAX
 from core.memory import SessionMemory
-from core.messages import Bundles, Error, Mode, Reason, Roster, Welcome
+from core.messages import Bundles, CaughtUp, Error, Mode, Reason, Roster, Welcome
 from core.session import State
 from tests.attacks.lies import Town, profile_identity
 from tests.broker.raw import Raw, refusal
 from tests.keys import keys_of
-from tests.pairs import Client
+from tests.pairs import Client, swallow
 
 CURVE = os.urandom(32)
 
@@ -173,9 +173,10 @@ def test_a_disk_that_is_slow_ends_the_login_not_the_claim(town: Town) -> None:
     town.router.sweep(town.now)
     town.commit()
     town.settle()
-    assert alice.session.state is not State.READY
+    assert (alice.session.state, alice.session.in_doubt) == (State.OFFLINE, True)  # not refused: it is to come again
     assert town.router.connections == {}
     assert town.ledger.owner("alice") is not None
+    assert try_to_join(town, alice) is State.READY
 
 
 def test_proving_twice_while_the_claim_is_written_claims_once(town: Town) -> None:
@@ -216,7 +217,7 @@ def test_a_release_does_not_cut_who_is_connected(town: Town) -> None:
 
 @pytest.mark.parametrize("changes", [{"curve": None}, {"kind": Kind.GUEST}], ids=str)
 def test_a_profiles_hello_is_whole(town: Town, changes: dict[str, object]) -> None:
-    raw = Raw.open(town)
+    raw = Raw(town, os.urandom(5), CURVE)
     keys = keys_of("mallory")
     bundle = sign_bundle("mallory", Kind.PROFILE, keys.signing, keys.opening.public, seq=1, now=town.now.wall)
     hello = raw.hello(kind=changes.get("kind", Kind.PROFILE), curve=changes.get("curve", CURVE), bundle=bundle)
@@ -225,7 +226,7 @@ def test_a_profiles_hello_is_whole(town: Town, changes: dict[str, object]) -> No
 
 
 def test_a_profile_may_claim_a_name_without_a_bundle_in_mode_send(town: Town) -> None:
-    raw = Raw.open(town)
+    raw = Raw(town, os.urandom(5), CURVE)
     answer = raw.log_in(raw.hello(kind=Kind.PROFILE, curve=CURVE, bundle=None, mode=Mode.SEND))
     assert isinstance(answer, Welcome)
     owner = town.ledger.owner("mallory")
@@ -247,6 +248,28 @@ def test_a_profile_consumes_a_use_with_its_claim_and_none_by_coming_back(town: T
     for way_in in (curve, key):
         town.lose(alice)
         assert try_to_join(town, alice, way_in) is State.READY
+    assert used(town, key) == 1
+
+
+@pytest.mark.parametrize("profile", [True, False])
+def test_whoever_did_not_hear_that_the_invite_let_them_in_comes_in_by_it_again(town: Town, profile: bool) -> None:
+    """The WELCOME is lost after the only use was consumed: the same name and key still get by, and nobody else does."""
+    key = invite(town)
+    alice = town.profile("alice") if profile else town.make("alice")
+    alice.to_client = swallow(Welcome, Roster, CaughtUp)
+    town.begin(alice, key)
+    town.settle()
+    assert (alice.session.state, alice.session.in_doubt, used(town, key)) == (State.PROVING, True, 1)
+    for lost in (True, False):  # the broker may not have noticed that the first connection is gone
+        if lost:
+            town.lose(alice)
+        else:
+            alice.session.lost()
+        assert town.ledger.knows(key, town.now.wall)
+        assert try_to_join(town, alice, key) is State.READY
+        assert (alice.session.in_doubt, used(town, key)) == (False, 1)
+    for other in (town.profile("bob"), town.make("alice", keys=keys_of("mallory"))):
+        assert try_to_join(town, other, key) in (Reason.NOT_INVITED, Reason.NAME_TAKEN)
     assert used(town, key) == 1
 
 
@@ -276,6 +299,8 @@ def test_an_invite_at_its_end_lets_nobody_new_in(town: Town, end: str, profile: 
         town.commit(Revoked(b64url(key), 1))
     newcomer = town.profile("alice") if profile else town.make("alice")
     assert try_to_join(town, newcomer, key) is Reason.NOT_INVITED
+    (refused,) = [event for event in newcomer.events if isinstance(event, Refused)]
+    assert isinstance(refused.error, NotInvited)
     assert town.ledger.owner("alice") is None
     assert used(town, key) == (1 if end == "used up" else 0)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,14 +26,6 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path: Path) -> Iterator[Path]:
     with data_folder(tmp_path / "data") as held:
         yield held
-
-
-@pytest.fixture
-def sleeper() -> Iterator[int]:
-    """The id of another process that is alive."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process.pid
-        process.communicate(b"\n")
 
 
 def mode(path: Path) -> int:
@@ -125,28 +115,22 @@ def test_the_connection_file_is_there_while_the_broker_runs(folder: Path, runtim
     assert {path.name for path in folder.iterdir()} == {"broker.lock"}
 
 
-def test_the_copy_of_a_running_broker_is_not_taken(folder: Path, runtime: Path, sleeper: int) -> None:
-    first = encode_connection_file(content(sleeper, 1111))
-    runtime.parent.mkdir(parents=True)
-    runtime.write_bytes(first)
-    with connection_file(folder, content()) as found:
-        assert not found
+def test_the_copy_of_a_running_broker_is_not_taken(folder: Path, runtime: Path, tmp_path: Path) -> None:
+    with data_folder(tmp_path / "other") as other, connection_file(other, content(port=1111)) as found:
+        assert found
+        first = runtime.read_bytes()
+        with connection_file(folder, content()) as found_too:
+            assert not found_too
+            assert runtime.read_bytes() == first
+            assert decode_connection_file((folder / FILE_NAME).read_bytes()) == content()
         assert runtime.read_bytes() == first
-        assert decode_connection_file((folder / FILE_NAME).read_bytes()) == content()
-    assert runtime.read_bytes() == first
 
 
-@pytest.mark.parametrize("left", ["dead", "own", "torn", "huge pid", "other version"])
+@pytest.mark.parametrize("left", ["whole", "torn", "other version"])
 def test_a_copy_that_nobody_stands_for_is_replaced(folder: Path, runtime: Path, left: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    raw = {
-        "dead": encode_connection_file(content(ended.pid)),
-        "own": encode_connection_file(content(port=1)),
-        "torn": encode_connection_file(content(ended.pid))[:20],
-        "huge pid": encode_connection_file(content(2**60)),
-        "other version": encode_connection_file(content()).replace(b'"v":1', b'"v":2'),
-    }[left]
+    """Also one whose process id another process has by now: init, in this case."""
+    whole = encode_connection_file(content(1, 1111))
+    raw = {"whole": whole, "torn": whole[:20], "other version": whole.replace(b'"v":1', b'"v":2')}[left]
     runtime.parent.mkdir(parents=True)
     runtime.write_bytes(raw)
     with connection_file(folder, content()) as found:

@@ -156,7 +156,12 @@ def test_an_invite_opens_for_so_many_and_so_long() -> None:
     assert ledger.knows(INVITES[0], NOW)
     ledger.apply(claimed("carol", 1, invite=INVITE))
     assert invite.used == 2
-    assert not ledger.knows(INVITES[0], NOW)  # profiles come back by their own keys
+    assert not invite.open_at(NOW)
+    assert ledger.knows(INVITES[0], NOW)  # for a profile that never heard that it was let in
+    ledger.apply(Released("bob", NOW))
+    assert ledger.knows(INVITES[0], NOW)
+    ledger.apply(Released("carol", NOW))
+    assert not ledger.knows(INVITES[0], NOW)
 
 
 def test_a_guest_uses_an_invite_once_and_may_come_back_by_it() -> None:
@@ -212,7 +217,7 @@ events: st.SearchStrategy[LogEvent] = st.one_of(
 def state(ledger: Ledger) -> object:
     return (
         list(ledger.owners()),
-        [(key, one.uses, one.used, one.revoked, one.guests) for key, one in ledger.invites()],
+        [(key, one.uses, one.used, one.revoked, one.guests, one.profiles) for key, one in ledger.invites()],
         [ledger.newest_bundle(user) for user in ("alice", "bob", "carol")],
         [ledger.knows(key, NOW + 5) for key in (*CURVES, *INVITES)],
     )

@@ -13,7 +13,8 @@ import zmq
 from zmq.utils import z85
 
 from broker.curve import new_curve_keys
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from core.address import BrokerAddress
 from core.errors import BrokerKeyMismatch
 from core.events import MessageReceived, Outcome

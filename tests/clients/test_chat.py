@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -11,7 +12,8 @@ import pytest
 
 from broker.access import Access
 from broker.curve import new_curve_keys
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from core.address import BrokerAddress
 from core.bundle import Suite
 from core.content import Text
@@ -135,7 +137,7 @@ def test_events_come_once_and_in_order_and_end_with_the_client(broker: LocalBrok
     client = ChatClient("alice", broker.address)
     client.start()
     client.wait_ready(PATIENCE)
-    until(lambda: client._rosters)
+    until(lambda: client._chronicle.rosters)
     client.close()
     events = list(client.events())
     assert isinstance(events[0], Welcomed)
@@ -156,7 +158,7 @@ def test_events_that_nobody_was_to_read_are_not_kept(broker: LocalBroker) -> Non
     with ChatClient("alice", broker.address, events=False) as client:
         with pytest.raises(ValueError, match="events=False"):
             next(client.events())
-        assert client._feed is None
+        assert client._chronicle._feed is None
 
 
 def test_a_refused_client_says_why_and_ends(broker: LocalBroker) -> None:
@@ -246,6 +248,31 @@ def test_a_broker_that_says_nothing(broker: LocalBroker) -> None:
         assert not client._transport._thread.is_alive()
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_connection_that_is_cut_before_the_broker_spoke_says_nothing_of_its_key(reads: bool) -> None:
+    def turn_away() -> None:
+        with contextlib.suppress(OSError):  # until the gate is shut
+            while True:
+                with gate.accept()[0] as visitor, contextlib.suppress(ConnectionError):
+                    if reads:
+                        visitor.recv(64)
+
+    with socket.socket() as gate:  # as of a tunnel whose other end has no broker
+        gate.bind(("127.0.0.1", 0))
+        gate.listen()
+        keeper = threading.Thread(target=turn_away)
+        keeper.start()
+        client = ChatClient("alice", BrokerAddress(("127.0.0.1",), gate.getsockname()[1], new_curve_keys().public))
+        client.start()
+        try:
+            with pytest.raises(BrokerUnreachable, match="it has closed the connection"):
+                client.wait_ready(PATIENCE)
+        finally:
+            client.close()
+            gate.shutdown(socket.SHUT_RDWR)
+            keeper.join(PATIENCE)
+
+
 def test_the_next_host_is_tried(broker: LocalBroker) -> None:
     address = BrokerAddress(("no-such-host.invalid", "127.0.0.1"), broker.address.port, broker.address.key)
     client = ChatClient("alice", address)
@@ -266,6 +293,11 @@ def test_a_broker_that_lets_nobody_in() -> None:
         client.start()
         with pytest.raises(NotInvited):
             client.wait_ready(PATIENCE)
+        assert (client.status.state, str(client.status.error)) == (ConnectionState.REFUSED, str(NotInvited()))
+        assert isinstance(list(client.events())[-1], Refused)  # it is over: nothing is tried again
+        until(lambda: not client._transport._thread.is_alive())
+        with pytest.raises(NotInvited):
+            client.send("x", "bob")
         client.close()
 
 

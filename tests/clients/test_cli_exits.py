@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -79,6 +80,22 @@ def shell(env: dict[str, str], line: str) -> Finished:
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     assert b"Exception" not in done.stderr, done.stderr.decode()
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(("others", "code"), [((), 1), (("bob",), 7)])
+def test_1_delivered_without_a_proof_that_holds(
+    env: dict[str, str], broker: BrokerProcess, bob: Running, others: tuple[str, ...], code: int
+) -> None:
+    name = f"liar-{code}"  # the broker may not have noticed yet that the other one has gone
+    command = cli_command("--as", "alice", "send", "--json", name, *others, "unproven")
+    with Wire(broker.address).log_in(name) as liar, Running(command, env) as sending:
+        liar.ack([liar.delivery()])
+        assert sending.wait() == code
+        sending.err.has(f"unproven for {name}: the broker says it was taken, but gave no proof that holds")
+        sent = json.loads(sending.out.has("recipients"))
+    assert sent["recipients"] == {name: "unproven", **dict.fromkeys(others, "delivered")}
+    if others:
+        got(bob, "unproven")
 
 
 def test_2_standard_input_is_closed(env: dict[str, str]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +31,26 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     return found
 
 
-def write(path: Path, *, port: int = 1111, pid: int | None = None, mode: int = 0o600, raw: bytes | None = None) -> None:
-    content = ConnectionFile.describe("127.0.0.1", port, KEY, os.getpid() if pid is None else pid)
+_HELD: list[int] = []
+
+
+def write(path: Path, *, port: int = 1111, runs: bool = True, mode: int = 0o600, raw: bytes | None = None) -> None:
+    """A connection file of a broker that runs, or ran; the process id in it is in use either way."""
+    content = ConnectionFile.describe("127.0.0.1", port, KEY, os.getpid())
+    path.unlink(missing_ok=True)
     path.write_bytes(encode_connection_file(content) if raw is None else raw)
     path.chmod(mode)
+    if runs:
+        _HELD.append(os.open(path, os.O_WRONLY))
+        fcntl.flock(_HELD[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def dead_pid() -> int:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    return ended.pid
+@pytest.fixture(autouse=True)
+def let_go() -> Iterator[None]:
+    """End all brokers."""
+    yield
+    while _HELD:
+        os.close(_HELD.pop())
 
 
 def test_nothing_runs_here() -> None:
@@ -54,7 +64,7 @@ def test_the_runtime_folder_comes_first_and_a_dead_broker_counts_for_nothing(pla
     assert choose_broker(None, {}).port == 2222
     write(places[0], port=1111)
     assert choose_broker(None, {}) == BrokerAddress(("127.0.0.1",), 1111, KEY)
-    write(places[0], port=1111, pid=dead_pid())
+    write(places[0], port=1111, runs=False)
     assert choose_broker(None, {}).port == 2222
 
 
@@ -64,6 +74,18 @@ def test_what_is_named_comes_before_what_is_found(places: tuple[Path, Path]) -> 
     assert choose_broker(NAMED.url, {VARIABLE: other.url}) == NAMED
     assert choose_broker(None, {VARIABLE: other.url}) == other
     assert choose_broker(None, {VARIABLE: ""}).port == 1111
+
+
+def test_a_profiles_broker_is_found_where_it_is_now(places: tuple[Path, Path]) -> None:
+    elsewhere, before = BrokerAddress(("broker.example.org",), 1, bytes(32)), BrokerAddress(("127.0.0.1",), 1, KEY)
+    for profiles in (elsewhere, before):
+        assert choose_broker(None, {}, fallback=profiles) == profiles
+    write(places[0], port=2222)
+    assert choose_broker(None, {}, fallback=elsewhere) == elsewhere
+    assert choose_broker(None, {}, fallback=before).port == 2222
+    assert choose_broker(NAMED.url, {}, fallback=before) == choose_broker(None, {VARIABLE: NAMED.url}, fallback=before) == NAMED
+    places[0].chmod(0o666)
+    assert choose_broker(None, {}, fallback=before) == before  # no file that others could have written is asked
 
 
 @pytest.mark.parametrize("where", ["flag", "variable"])

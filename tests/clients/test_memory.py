@@ -17,10 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.store import Store
+from core.bundle import Suite
 from core.errors import StoreFailed
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Memory, Pin, SessionMemory, Taken
 from core.order import Stream
+from core.outbox import Outgoing
 from tests.broker_process import ROOT
 from tests.net import PATIENCE
 
@@ -28,6 +30,15 @@ NOW = 1_800_000_000_000
 KID, OTHER = bytes([1]) * 32, bytes([2]) * 32
 SID = bytes([3]) * 16
 PROOF = bytes([4]) * 32
+DATA_KEY = bytes([5]) * 32
+
+
+def next_number(memory: Memory, user: str, kid: bytes) -> int | None:
+    """The number of a new envelope's copy."""
+    envelope = Outgoing(os.urandom(16), os.urandom(16), "x", (user,), False, Suite.HYBRID, NOW)
+    memory.outbox.add([envelope])
+    return memory.outbox.number(envelope.mid, user, kid)
+
 
 Open = Callable[[], Memory]
 """A view of the memory as it stands: the same object, or a database opened once more."""
@@ -41,10 +52,10 @@ def look(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
         return
     with ExitStack() as stack:
         if request.param == "store":
-            store = stack.enter_context(closing(Store(tmp_path / "profile.db")))
+            store = stack.enter_context(closing(Store(tmp_path / "profile.db", DATA_KEY)))
             yield lambda: store
         else:
-            yield lambda: stack.enter_context(closing(Store(tmp_path / "profile.db")))
+            yield lambda: stack.enter_context(closing(Store(tmp_path / "profile.db", DATA_KEY)))
 
 
 def mid(number: int) -> bytes:
@@ -132,10 +143,10 @@ def test_for_32_days_nothing_is_forgotten_and_after_that_it_is(look: Open) -> No
 
 
 def test_numbers_count_from_1_for_each_name_and_key(look: Open) -> None:
-    assert [look().next_number("bob", KID) for _ in range(3)] == [1, 2, 3]
-    assert look().next_number("bob", OTHER) == 1
-    assert look().next_number("alice", KID) == 1
-    assert look().next_number("bob", KID) == 4
+    assert [next_number(look(), "bob", KID) for _ in range(3)] == [1, 2, 3]
+    assert next_number(look(), "bob", OTHER) == 1
+    assert next_number(look(), "alice", KID) == 1
+    assert next_number(look(), "bob", KID) == 4
 
 
 def test_the_newest_bundle_never_goes_back(look: Open) -> None:
@@ -182,7 +193,7 @@ def everything(memory: Memory) -> object:
 def test_both_memories_say_the_same(tmp_path: Path, history: list[tuple[str, object]]) -> None:
     path = tmp_path / f"{os.urandom(8).hex()}.db"
     guest = SessionMemory()
-    with closing(Store(path)) as profile:
+    with closing(Store(path, DATA_KEY)) as profile:
         for what, value in history:
             told = []
             for memory in (guest, profile):
@@ -193,12 +204,12 @@ def test_both_memories_say_the_same(tmp_path: Path, history: list[tuple[str, obj
                         if memory.taken(kid, mid(number)) is None:  # a session takes each once
                             memory.take(Taken(kid, mid(number), PROOF, SID, n, stream), NOW)
                     case "number", (str(user), bytes(kid)):
-                        told.append(memory.next_number(user, kid))
+                        told.append(next_number(memory, user, kid))
                     case "bundle", (bytes(kid), int(seq)):
                         memory.saw_bundle(kid, seq)
             assert len(set(told)) <= 1
         assert everything(guest) == everything(profile)
-    with closing(Store(path)) as again:
+    with closing(Store(path, DATA_KEY)) as again:
         assert everything(guest) == everything(again)
 
 
@@ -206,12 +217,12 @@ def test_both_memories_say_the_same(tmp_path: Path, history: list[tuple[str, obj
 
 
 def test_settings_are_kept(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "profile.db")) as store:
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
         assert store.setting("broker") is None
         store.set_setting("broker", "one")
         store.set_setting("broker", "two")
         store.set_setting("other", "three")
-    with closing(Store(tmp_path / "profile.db")) as store:
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
         assert (store.setting("broker"), store.setting("other")) == ("two", "three")
 
 
@@ -219,10 +230,11 @@ NUMBERS = """
 import sys
 from pathlib import Path
 from clients.store import Store
-store = Store(Path(sys.argv[1]))
+store = Store(Path(sys.argv[1]), bytes(32))
 print("ready", flush=True)
 input()
-print(*[store.next_number("bob", bytes(32)) for _ in range(50)])
+from tests.clients.test_memory import next_number
+print(*[next_number(store, "bob", bytes(32)) for _ in range(50)])
 """
 
 
@@ -249,7 +261,7 @@ def test_two_processes_never_give_out_a_number_twice(tmp_path: Path) -> None:
 
 
 def test_what_one_process_remembers_the_other_knows_at_once(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "profile.db")) as one, closing(Store(tmp_path / "profile.db")) as other:
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as one, closing(Store(tmp_path / "profile.db", DATA_KEY)) as other:
         one.set_pin(PINS[1])
         assert other.pin("bob") == PINS[1]
         other.take(taken(1), NOW)
@@ -264,7 +276,7 @@ import os, signal, sys
 from pathlib import Path
 from clients.store import Store
 from core.memory import Pin
-store = Store(Path(sys.argv[1]))
+store = Store(Path(sys.argv[1]), bytes(32))
 store.set_pin(Pin("bob", bytes(32), True, 1))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -272,14 +284,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_what_was_remembered_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "profile.db")], cwd=ROOT, timeout=60, check=False)
-    with closing(Store(tmp_path / "profile.db")) as store:
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
         assert store.pin("bob") == Pin("bob", bytes(32), profile=True, since=1)
 
 
 def test_it_is_closed_to_others(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with closing(Store(tmp_path / "profile.db")) as store:
+        with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
             store.set_pin(PINS[0])
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     finally:
@@ -293,17 +305,17 @@ def test_a_file_that_is_none_is_left_as_it_is(tmp_path: Path, raw: bytes) -> Non
     path = tmp_path / "profile.db"
     path.write_bytes(raw)
     with pytest.raises(StoreFailed):
-        Store(path)
+        Store(path, DATA_KEY)
     assert path.read_bytes() == raw
 
 
 def test_one_of_another_version_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "profile.db"
-    Store(path).close()
+    Store(path, DATA_KEY).close()
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreFailed, match="of version 99"):
-        Store(path)
+        Store(path, DATA_KEY)
 
 
 def test_a_link_and_a_folder_are_no_database(tmp_path: Path) -> None:
@@ -311,13 +323,13 @@ def test_a_link_and_a_folder_are_no_database(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for name in ("link", "folder", "missing/profile.db"):
         with pytest.raises(StoreFailed):
-            Store(tmp_path / name)
+            Store(tmp_path / name, DATA_KEY)
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_message_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "profile.db"
-    with closing(Store(path)) as store:
+    with closing(Store(path, DATA_KEY)) as store:
         store.take(taken(1), NOW)
         with closing(sqlite3.connect(path)) as vandal:
             vandal.execute("DROP TABLE streams")
@@ -327,5 +339,5 @@ def test_a_message_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
         assert store.taken(KID, mid(2)) is None
         assert store.taken(KID, mid(1)) == PROOF
         store.set_pin(PINS[0])  # and what follows is not caught in what failed
-    with closing(Store(path)) as store:
+    with closing(Store(path, DATA_KEY)) as store:
         assert store.pin("bob") == PINS[0]

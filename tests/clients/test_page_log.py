@@ -6,8 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from clients.page_log import BLOCK, failed, first_shown, log_blocks, mood, plain
-from clients.page_people import literal
+from clients.page_log import BLOCK, failed, first_shown, literal, log_blocks, mood, plain
 from clients.page_state import count_unread
 from clients.timeline import Line, LineKind
 from core.bundle import Suite
@@ -96,7 +95,7 @@ def test_long_text_is_folded_and_complete() -> None:
         (Outcome.QUEUED, "waiting"),
         (Outcome.SENT, "waiting"),
         (Outcome.STORED, "fine"),
-        (Outcome.TAKEN, "fine"),
+        (Outcome.UNPROVEN, "bad"),
         (Outcome.DELIVERED, "done"),
         (Outcome.ABSENT, "bad"),
         (Outcome.GONE, "bad"),

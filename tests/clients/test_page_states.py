@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Element
 
-from clients.chat import ChatClient, ConnectionState
+from clients.chat import ChatClient
+from clients.chronicle import ConnectionState
 from clients.page_chat import has_ended
-from clients.page_state import DEPARTURES, Chat, Departures
+from clients.page_state import DEPARTURES, Departures
 from core.address import BrokerAddress
 from core.bundle import Suite
-from core.encoding import b64url
 from core.names import EVERYONE
-from tests.broker_process import ROOT, BrokerProcess, environment
+from tests.broker_process import ROOT, BrokerProcess
+from tests.clients.pages import NOWHERE, chat_of, connect, send, text, wait_for
 from tests.net import until
-
-NOWHERE = f"securechat://127.0.0.1:9/{b64url(bytes(range(32)))}"  # the discard port: nothing answers there
-
-
-@pytest.fixture
-def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
-    """Makes an environment this process's own."""
-
-    def take(env: dict[str, str]) -> None:
-        for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
-            monkeypatch.setenv(name, env[name])
-        for name in [name for name in os.environ if name.startswith("SECURECHAT_")]:
-            monkeypatch.delenv(name)
-
-    return take
-
-
-@pytest.fixture
-def lonely(tmp_path: Path, settle: Callable[[dict[str, str]], None]) -> Iterator[AppTest]:
-    """The page where no broker has ever run."""
-    settle(environment(tmp_path))
-    yield page()
-    DEPARTURES.close_all()
-
-
-@pytest.fixture
-def served(broker: BrokerProcess, settle: Callable[[dict[str, str]], None]) -> Iterator[AppTest]:
-    """The page beside a running broker."""
-    settle(broker.env)
-    yield page()
-    DEPARTURES.close_all()
-
-
-def page() -> AppTest:
-    return AppTest.from_file(str(ROOT / "clients" / "streamlit_app.py"), default_timeout=60).run()
-
-
-def text(app: AppTest) -> str:
-    """All the HTML on the page that is not a style sheet."""
-    assert not app.exception
-    bodies = [block.value for block in app.get("html") if isinstance(block, Element)]
-    return "\n".join(body for body in bodies if "<style>" not in body)
-
-
-def connect(app: AppTest, name: str, broker: str | None = None) -> AppTest:
-    app.text_input(key="name").input(name)
-    if broker is not None:
-        app.text_input(key="broker").input(broker)
-    return next(button for button in app.button if button.label == "Connect").click().run()
-
-
-def chat_of(app: AppTest) -> Chat:
-    chat = app.session_state["chat"]
-    assert isinstance(chat, Chat)
-    return chat
-
-
-def wait_for(app: AppTest, state: ConnectionState) -> AppTest:
-    """Wait for a state of the connection, and draw it."""
-    until(lambda: chat_of(app).client.status.state is state, f"never {state.value}")
-    return app.run()
-
-
-def send(app: AppTest, what: str) -> AppTest:
-    return app.chat_input[0].set_value(what).run()
 
 
 def test_the_first_run_says_where_keys_live_and_how_to_get_a_broker(lonely: AppTest) -> None:

@@ -7,7 +7,17 @@ import os
 from clients.timeline import CONVERSATIONS_MAX, LINES_MAX, LineKind, Timeline
 from core.bundle import Kind, Suite
 from core.content import Text, Unknown
-from core.events import Message, MessageReceived, MessageRefused, Outcome, PeerKeyChanged, Receipt, RosterChanged, Trust
+from core.events import (
+    Message,
+    MessageReceived,
+    MessageRefused,
+    MessageSent,
+    Outcome,
+    PeerKeyChanged,
+    Receipt,
+    RosterChanged,
+    Trust,
+)
 from core.messages import Entry
 from core.names import EVERYONE
 from core.order import Place
@@ -75,7 +85,7 @@ def test_what_is_missing_late_or_double_is_said_before_the_message() -> None:
 def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
     timeline = Timeline("me")
     id_ = os.urandom(16)
-    timeline.sent(id_, "hi", ("bob", "carol"), everyone=False, suite=Suite.CHUNKED, when=1.0)
+    timeline.apply(MessageSent(id_, ("bob", "carol"), False, Suite.CHUNKED, "hi", 1000), 1.0)
     timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
     timeline.apply(Receipt(id_, "nobody", Outcome.ABSENT), 2.0)
     timeline.apply(Receipt(os.urandom(16), "bob", Outcome.GONE), 2.0)
@@ -87,10 +97,10 @@ def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
 def test_one_line_for_a_message_to_everyone() -> None:
     timeline = Timeline("me")
     id_ = os.urandom(16)
-    timeline.sent(id_, "hi all", ("bob", "carol"), everyone=True, suite=Suite.HYBRID, when=1.0)
-    timeline.apply(Receipt(id_, "carol", Outcome.TAKEN), 2.0)
+    timeline.apply(MessageSent(id_, ("bob", "carol"), True, Suite.HYBRID, "hi all", 1000), 1.0)
+    timeline.apply(Receipt(id_, "carol", Outcome.DELIVERED), 2.0)
     (line,) = timeline.lines(EVERYONE)
-    assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.TAKEN}
+    assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.DELIVERED}
     assert timeline.conversations() == (EVERYONE,)
 
 
@@ -109,9 +119,12 @@ def test_comings_goings_and_what_must_not_be_missed() -> None:
     assert "signature" in timeline.lines("bob")[-2].text
     said = "bob now uses another key: abab abab abab abab"
     assert timeline.lines("bob")[-1].text == said
+    timeline.apply(PeerKeyChanged("carol", KID, bytes([0xCD]) * 32, accepted=True), 5.0)
+    assert texts(timeline, EVERYONE) == ["carol joined", "bob left"]  # guests come and go, each time with another key
+    assert "carol" not in timeline.conversations()
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=False), 6.0)
     held = "; nothing is sent to it or taken from it until you accept it"
-    assert timeline.lines("bob")[-1].text == said + held
+    assert timeline.lines("bob")[-1].text == timeline.lines(EVERYONE)[-1].text == said + held
 
 
 def test_keys_are_unique_and_stay() -> None:
@@ -120,9 +133,9 @@ def test_keys_are_unique_and_stay() -> None:
         timeline.apply(MessageRefused("bob", bytes(16), "replay"), 1.0)
         timeline.say("connected again", 1.0)
     id_ = os.urandom(16)
-    timeline.sent(id_, "x", ("bob",), everyone=False, suite=Suite.HYBRID, when=1.0)
+    timeline.apply(MessageSent(id_, ("bob",), False, Suite.HYBRID, "x", 1000), 1.0)
     before = [line.key for name in timeline.conversations() for line in timeline.lines(name)]
-    timeline.apply(Receipt(id_, "bob", Outcome.TAKEN), 2.0)
+    timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
     assert [line.key for name in timeline.conversations() for line in timeline.lines(name)] == before
     for name in timeline.conversations():
         keys = [line.key for line in timeline.lines(name)]

@@ -53,8 +53,8 @@ def test_every_outcome_has_a_mark_and_a_word(outcome: Outcome) -> None:
 
 def test_the_worst_of_many_is_shown_with_its_count() -> None:
     assert view.tick({}) == ""
-    assert view.tick({"a": Outcome.DELIVERED, "b": Outcome.TAKEN, "c": Outcome.DELIVERED}) == "✓ taken (1 of 3)"
-    assert view.tick({"a": Outcome.DELIVERED, "b": Outcome.QUEUED, "c": Outcome.FULL}) == "✗ reads too slowly (1 of 3)"
+    assert view.tick({"a": Outcome.DELIVERED, "b": Outcome.STORED, "c": Outcome.DELIVERED}) == "✓ stored (1 of 3)"
+    assert view.tick({"a": Outcome.DELIVERED, "b": Outcome.QUEUED, "c": Outcome.FULL}) == "✗ their mailbox is full (1 of 3)"
 
 
 def test_times() -> None:

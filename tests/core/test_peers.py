@@ -93,6 +93,17 @@ def test_the_first_key_pins_and_the_next_is_told() -> None:
     assert _meet(peers, b"1") == (True, [PeerKeyChanged("bob", b"2", b"1", accepted=True)])
 
 
+def test_a_guest_that_becomes_a_profile_with_its_key_is_no_news() -> None:
+    memory = SessionMemory()
+    peers = Peers(memory)
+    for kind in (Kind.GUEST, Kind.PROFILE, Kind.GUEST):
+        assert _meet(peers, b"1", kind) == (True, [])
+        assert peers.trust_of("bob", b"1") is Trust.PINNED
+    pin = memory.pin("bob")
+    assert pin is not None
+    assert pin.profile
+
+
 def _verified(memory: SessionMemory) -> None:
     memory.set_pin(Pin("bob", b"1", False, 1, verified=2))
 

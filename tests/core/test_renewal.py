@@ -8,10 +8,11 @@ import pytest
 
 from core.bundle import read_bundle
 from core.errors import LocalProtocolError
-from core.events import Outcome, PeerKeyChanged
+from core.events import Outcome, PeerKeyChanged, RotationDue
 from core.identity import guest_identity
-from core.limits import BUNDLE_LIFE, HEARTBEAT
+from core.limits import BUNDLE_LIFE, HEARTBEAT, ROTATE_AGAIN
 from core.messages import Mode
+from core.profile import ROTATE_AFTER, Profile
 from core.session import State
 from tests.keys import keys_of
 from tests.pairs import Client, World
@@ -106,3 +107,23 @@ def test_only_a_present_clients_new_bundle_is_told_to_the_broker(world: World) -
     offline.session.adopt(offline.session.me.renewed(world.now.wall + 1))
     (raw,) = offline.session.outgoing()
     assert raw[0][:1] == b"K"
+
+
+def test_a_rotation_is_due_again_every_hour_until_there_is_a_new_key(world: World) -> None:
+    keys = keys_of("alice")
+    begun = world.now.wall
+    profile = Profile.create("alice", keys.signing, keys.opening, os.urandom(32), now=begun, random=os.urandom)
+    curve = os.urandom(32)
+    alice = world.adopt(profile.identity(curve), Mode.FULL, keys)
+    world.connect(alice)
+
+    def due(seconds: float) -> bool:
+        world.now = world.now.__class__(begun + seconds, world.now.mono)
+        return RotationDue() in alice.session.tick(world.now)
+
+    day = float(ROTATE_AFTER)
+    when = (day - 1, day, day + 1, day + ROTATE_AGAIN - 1, day + ROTATE_AGAIN, day + ROTATE_AGAIN + 1)
+    assert [due(one) for one in when] == [False, True, False, False, True, False]
+    alice.session.adopt(profile.rotated(keys_of("dave").opening, begun + day + ROTATE_AGAIN + 2).identity(curve))
+    assert not due(2 * day + ROTATE_AGAIN)
+    assert due(2 * day + ROTATE_AGAIN + 2)

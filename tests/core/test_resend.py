@@ -16,6 +16,7 @@ from core.errors import BadName, LocalProtocolError
 from core.events import Outcome, PeerKeyChanged
 from core.frames import Frames
 from core.identity import guest_identity
+from core.limits import RETURN_GRACE
 from core.messages import Deliver, Result, Results, Status
 from tests.forge import flip
 from tests.keys import Keys, keys_of
@@ -224,6 +225,9 @@ def test_an_id_on_its_way_is_not_taken_twice(world: World) -> None:
     world.lose(bob)
     alice.to_client = lambda raw: [raw]
     world.connect(alice)
+    world.pass_time(RETURN_GRACE)
+    alice.events += alice.session.tick(world.now)
+    world.settle()
     assert alice.last(id_) == {"bob": Outcome.ABSENT}
 
 
@@ -364,4 +368,4 @@ def test_an_answer_without_a_proof_cannot_be_made_into_one_with_it(world: World)
     for proof in (frames.NO_PROOF, bytes([1]) * 32):
         alice.inbox.append(frames.results([Result(id_, 0, Status.DELIVERED, proof)]))
     world.settle()
-    assert alice.last(id_) == {"bob": Outcome.TAKEN}
+    assert alice.last(id_) == {"bob": Outcome.UNPROVEN}

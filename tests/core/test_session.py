@@ -123,7 +123,7 @@ def test_a_proof_that_does_not_fit_is_only_the_brokers_word(world: World) -> Non
     alice, bob = world.join("alice"), world.join("bob")
     bob.to_broker = lambda raw: [[raw[0][:9] + os.urandom(32)]] if raw[0][:1] == b"A" else [raw]
     id_ = world.say(alice, "x", "bob")
-    assert alice.last(id_) == {"bob": Outcome.TAKEN}
+    assert alice.last(id_) == {"bob": Outcome.UNPROVEN}
     assert len(bob.messages) == 1
 
 
@@ -142,8 +142,8 @@ def test_a_proof_for_another_message_or_recipient_does_not_fit(world: World) -> 
     second = world.say(alice, "two", "bob")
     third = world.say(alice, "all", "bob", "carol", everyone=True)
     assert alice.last(first) == {"bob": Outcome.DELIVERED}
-    assert alice.last(second) == {"bob": Outcome.TAKEN}
-    assert set(alice.last(third).values()) == {Outcome.TAKEN}
+    assert alice.last(second) == {"bob": Outcome.UNPROVEN}
+    assert set(alice.last(third).values()) == {Outcome.UNPROVEN}
     assert len(set(proofs)) == 4
 
 
@@ -216,6 +216,28 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(world: World) -> None:
     (event,) = alice.events
     assert isinstance(event, Refused)
     assert isinstance(event.error, VersionRefused)
+
+
+REFUSALS = {
+    messages.Reason.NAME_TAKEN: "alice",
+    messages.Reason.NOT_INVITED: "invite",
+    messages.Reason.VERSION: "version",
+    messages.Reason.LOGIN_FAILED: "login-failed",
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_refusal_says_why(world: World, reason: messages.Reason) -> None:
+    session = _in_state(world, State.PROVING)
+    (event,) = session.receive(frames.control(messages.Error(reason)), world.now)
+    assert isinstance(event, Refused)
+    assert REFUSALS[reason] in f"{event.error} {event.error.advice}"
+
+
+def test_a_broker_that_ends_a_session_is_quoted(world: World) -> None:
+    session = _in_state(world, State.READY)
+    (event,) = session.receive(frames.control(messages.Error(messages.Reason.MALFORMED)), world.now)
+    assert event == Disconnected("the broker said 'malformed'")
 
 
 def test_a_version_that_was_not_offered_is_a_breach(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What a person decides about a key, and the number that two people compare."""
+"""What becomes of a pin, and the number that two people compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.memory import Pin
 from core.names import safety_number
-from core.trust import block, trust, verify
+from core.trust import block, holds, seen, trust, verify
 
 NOW = 2_000
 OLD, NEW = bytes([1]) * 32, bytes([2]) * 32
@@ -21,6 +21,31 @@ PROTOCOL = Path(__file__).parent.parent.parent / "docs" / "PROTOCOL.md"
 FIRST = Pin("bob", OLD, profile=False, since=1)
 VERIFIED = replace(FIRST, verified=5)
 CHANGED = Pin("bob", OLD, profile=True, since=1, verified=5, offered=NEW, offered_at=7)
+
+
+@pytest.mark.parametrize("profile", [True, False])
+def test_a_first_key_is_pinned(profile: bool) -> None:
+    assert seen(None, "bob", NEW, profile=profile, now_ms=NOW) == Pin("bob", NEW, profile, NOW)
+
+
+@pytest.mark.parametrize("pin", [FIRST, VERIFIED, CHANGED, block(FIRST)])
+def test_the_same_key_changes_nothing_but_that_a_profile_stays_one(pin: Pin) -> None:
+    assert seen(pin, "bob", OLD, profile=pin.profile, now_ms=NOW) == pin
+    assert seen(pin, "bob", OLD, profile=True, now_ms=NOW) == replace(pin, profile=True)
+    assert seen(replace(pin, profile=True), "bob", OLD, profile=False, now_ms=NOW).profile
+
+
+def test_a_guests_other_key_replaces_the_first() -> None:
+    assert not holds(FIRST)
+    assert seen(FIRST, "bob", NEW, profile=True, now_ms=NOW) == Pin("bob", NEW, profile=True, since=NOW)
+
+
+@pytest.mark.parametrize("pin", [VERIFIED, replace(FIRST, profile=True), block(FIRST)])
+def test_any_other_name_s_other_key_is_noted_once(pin: Pin) -> None:
+    assert holds(pin)
+    noted = seen(pin, "bob", NEW, profile=False, now_ms=NOW)
+    assert noted == replace(pin, offered=NEW, offered_at=NOW)
+    assert seen(noted, "bob", NEW, profile=False, now_ms=NOW + 1) == noted
 
 
 def test_verifying_accepts_the_key_that_is_there() -> None:

@@ -13,7 +13,7 @@ from core import frames
 from core.bundle import SignedBundle, read_bundle
 from core.content import Text, Unknown
 from core.encoding import b64url, from_b64url
-from core.errors import BadBundle, BadSignature, FrameError, InvalidEnvelope, Replayed
+from core.errors import BadBundle, BadSignature, FrameError, InvalidEnvelope, NotPinned, Replayed
 from core.login import LoginContext, check_proof
 from core.opening import RECEIVE_ORDER, Delivery, Recipient, open_envelope
 from core.rsa import VerifyKey
@@ -77,7 +77,8 @@ def test_envelope(path: Path) -> None:
             open_envelope(delivery, me, vector["now_ms"])
         assert refused.value.stage == vector["expect"]
         assert isinstance(refused.value, Replayed) is (vector["expect"] == "replay")
-        assert refused.value.__suppress_context__ or vector["expect"] == "replay"
+        assert isinstance(refused.value, NotPinned) is (vector["expect"] == "pin")
+        assert refused.value.__suppress_context__ or vector["expect"] in ("replay", "pin")
         if STAGES.index(vector["expect"]) < STAGES.index("decrypt"):
             assert keys.opening.operations == 0
     assert keys.opening.operations == vector["private_operations"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_verified_only(alice: Env, bob: Env) -> None:
     with listening(bob, None, "--json") as present, listening(alice, "guest", "--json") as guest:
         for to in (("bob",), ("--everyone",)):
             done = cli(alice, "send", *to, "--verified-only", "no")
-            assert done.code in (4, 6), done.err
+            assert done.code == 4, done.err
+            assert ("You have verified none of those who are here" if "--everyone" in to else "not verified bob") in done.err
         ok(cli(alice, "send", "bob", "hi"))
         ok(cli(alice, "verify", "bob", "--yes"))
         ok(cli(alice, "send", "bob", "--verified-only", "to the one"))
@@ -127,6 +129,16 @@ def test_a_changed_key_is_not_written_to_until_it_is_accepted(
     anew = person("bob's new laptop")
     until(lambda: cli(anew, "init", "bob").code == 0)
     with listening(anew, None, "--json") as present:
+        with listening(alice, None, "--json") as mine:
+            for _ in range(2):
+                done = cli(anew, "send", "alice", "it is me")  # which alice's client does not believe
+                assert done.code == 4
+                assert "could not be opened there" in done.err
+            mine.err.has("bob now uses another key")
+            assert mine.err.text.count("securechat-cli verify bob") == 1
+            (told,) = map(json.loads, mine.out.lines)
+            assert (told["type"], told["user"]) == ("key-changed", "bob")
+            assert told["fingerprint"] == json.loads(ok(cli(anew, "--json", "key")).out)["fingerprint"] != told["known"]
         for _ in range(2):
             done = cli(alice, "--json", "send", "bob", "secret")
             assert done.code == 4
@@ -137,10 +149,6 @@ def test_a_changed_key_is_not_written_to_until_it_is_accepted(
         shown = ok(cli(alice, "--json", "verify", "bob")).data[0]
         assert shown["changed"] is True
         assert shown["number"] != before
-        with listening(alice, None):
-            done = cli(anew, "send", "alice", "it is me")  # which alice's client does not believe
-            assert done.code == 4
-            assert "could not be opened there" in done.err
         assert shown["number"] == number(anew, "alice")
         done = ok(cli(alice, "trust", "bob"))
         assert "verify it when you can" in done.err

@@ -1,0 +1,191 @@
+"""``history`` and ``outbox``: what a profile keeps of what was said, and of what still waits to be sent."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
+from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
+from clients.view import clean, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
+from core import errors
+from core.encoding import b64url
+from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
+from core.messages import Mode
+from core.names import normalise_name
+
+if TYPE_CHECKING:
+    from clients.profiles import OpenProfile
+    from core.outbox import Outgoing
+
+
+@click.command()
+@click.argument("peer", required=False)
+@click.option("--search", metavar="TEXT", help="Only messages that contain TEXT, in whatever case.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", default=50, show_default=True, help="The last N messages.")
+@shared_options
+@click.pass_context
+def history(context: click.Context, /, peer: str | None, search: str | None, limit: int, **options: Any) -> None:
+    """Print what this profile sent and received, the oldest first; with PEER, only what was said with them.
+
+    It needs no connection. 'everyone' as PEER means what was said to everyone.
+
+    \b
+    securechat-cli history alice --limit 10
+    securechat-cli history --search backup --json | jq -r .text
+    """
+    settings = merge(context, **options)
+    whom = normalise_name(peer) if peer else None
+    found: deque[MessageReceived | MessageSent] = deque(maxlen=limit)
+    outcomes: dict[bytes, dict[str, Outcome]] = {}
+    with open_profile(settings) as profile:
+        for entry in profile.store.history.after(0):
+            match entry.event:
+                case Receipt(id_, user, outcome):
+                    outcomes.setdefault(id_, {})[user] = outcome
+                case MessageReceived() | MessageSent() as event if _matches(event, whom, search):
+                    found.append(event)
+                case _:
+                    pass
+        user = profile.user
+    for event in found:
+        if isinstance(event, MessageReceived):
+            _print_received(settings.terminal, event)
+        else:
+            became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
+            to = "everyone" if event.everyone else listing(event.to)
+            head = f"{faint(moment(event.at / 1000))} {strong(user)} to {to} {faint(f'[{tick(became)}]')}"
+            settings.terminal.data(_under(head, clean(event.text)), sent_json(event, user, became))
+    if not found:
+        settings.terminal.say("nothing was found")
+
+
+def _matches(event: MessageReceived | MessageSent, peer: str | None, search: str | None) -> bool:
+    people: tuple[str, ...]
+    if isinstance(event, MessageReceived):
+        message = event.message
+        everyone, people, text = message.everyone, (message.sender,), text_of(message.content)
+    else:
+        everyone, people, text = event.everyone, event.to, event.text
+    if peer is not None and not (everyone if peer == "everyone" else not everyone and peer in people):
+        return False
+    return search is None or search.casefold() in text.casefold()
+
+
+def _print_received(terminal: Terminal, event: MessageReceived) -> None:
+    message = event.message
+    for note in order_notes(message):
+        terminal.warn(note)
+    to = " to everyone" if message.everyone else ""
+    head = f"{faint(moment(message.ts / 1000))} {strong(message.sender)}{to}"
+    terminal.data(_under(head, text_of(message.content)), message_json(message))
+
+
+def _under(head: str, text: str) -> str:
+    lines = text.split("\n")
+    return "\n".join([f"{head}: {lines[0]}", *(f"    {line}" for line in lines[1:])])
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def outbox(context: click.Context, /, **options: Any) -> None:
+    """Show what waits to be sent; 'retry' sends it now, 'drop' gives it up.
+
+    \b
+    securechat-cli outbox
+    securechat-cli outbox retry
+    securechat-cli outbox drop --all
+    """
+    if context.invoked_subcommand is None:
+        _list(context, **options)
+    else:
+        context.obj = merge(context, **options)
+
+
+@outbox.command("list")
+@shared_options
+@click.pass_context
+def list_(context: click.Context, /, **options: Any) -> None:
+    """Show what waits to be sent, the oldest first."""
+    _list(context, **options)
+
+
+def _list(context: click.Context, **options: Any) -> None:
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        waiting = profile.store.outbox.waiting()
+    for one in waiting:
+        text = clean(one.text).replace("\n", " ")
+        short = text if len(text) <= 60 else f"{text[:60]}…"
+        settings.terminal.data(
+            f"{b64url(one.id)}  {faint(moment(one.at / 1000))}  to {listing(one.to)}: {short}",
+            {"v": 1, "type": "waiting", "id": b64url(one.id), "to": list(one.to), "time": iso(one.at), "text": one.text},
+        )
+    if not waiting:
+        settings.terminal.say("nothing waits to be sent")
+
+
+@outbox.command()
+@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for the answers.  [default: 10s]")
+@shared_options
+@click.pass_context
+def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
+    """Connect, and send what waits."""
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        before = len(profile.store.outbox.waiting())
+    if not before:
+        settings.terminal.say("nothing waits to be sent")
+        return
+    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)) as client:
+        if client.profile is None:
+            raise errors.ProfileMissing(name=client.user)
+        left = _until_sent(client.profile, timeout)
+    settings.terminal.say(f"{before - left} of {before} sent" if before > left else f"none of {before} sent yet")
+    sys.exit(TIMEOUT if left else OK)
+
+
+def _until_sent(profile: OpenProfile, timeout: float) -> int:
+    """Wait until nothing waits; returns how many envelopes still do after ``timeout`` seconds."""
+    until = time.monotonic() + timeout
+    while (left := len(profile.store.outbox.waiting())) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+@outbox.command()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--all", "everything", is_flag=True, help="Everything that waits.")
+@shared_options
+@click.pass_context
+def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **options: Any) -> None:
+    """Give up messages that wait to be sent, by the ids that 'outbox' shows. They stay in the history."""
+    settings = merge(context, **options)
+    if not ids and not everything:
+        raise click.UsageError("Say which: an ID from 'securechat-cli outbox', or --all.")
+    with open_profile(settings) as profile:
+        waiting = profile.store.outbox.waiting()
+        known = {b64url(one.id) for one in waiting}
+        if unknown := [one for one in ids if one not in known]:
+            raise click.UsageError(f"Nothing with the id {unknown[0]} waits to be sent; nothing was dropped.")
+        dropped = [one for one in waiting if everything or b64url(one.id) in ids]
+        _drop(profile, dropped)
+    settings.terminal.say(f"{len({one.id for one in dropped})} dropped")
+
+
+def _drop(profile: OpenProfile, envelopes: list[Outgoing]) -> None:
+    now = int(time.time() * 1000)
+    store = profile.store
+    with store.together():
+        news: list[Event] = [
+            Receipt(one.id, user, Outcome.DROPPED)
+            for one in envelopes
+            for user in one.to
+            if store.outbox.settle(one.mid, user, Outcome.DROPPED, now)
+        ]
+        store.history.record(news, now)

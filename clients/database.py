@@ -1,0 +1,109 @@
+"""One SQLite file that several threads and processes share: opened safely, written in whole turns."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from core.errors import StoreFailed
+
+_BUSY_MS: Final = 10_000
+
+
+class Database:
+    """A database file, mode 0600, in SQLite's WAL mode; what is written is on disk when the method returns.
+
+    ``schema`` makes the tables of a new file. Raises StoreFailed where the file cannot be used, or is of another version.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        # SQLite gives a new file the umask's mode; made beforehand, it and its journal get this one.
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreFailed(path=path, why=str(error)) from error
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            self._use_wal()
+            self._connection.execute("PRAGMA synchronous = FULL")
+            with self.together():
+                self._prepare(schema, version)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise StoreFailed(path=path, why=str(error)) from error
+        except StoreFailed:
+            self._connection.close()
+            raise
+
+    def _use_wal(self) -> None:
+        """Change a new file's journal mode, for which SQLite does not wait for others that do the same."""
+        until = time.monotonic() + _BUSY_MS / 1000
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def _prepare(self, schema: str, version: int) -> None:
+        ((found,),) = self.query("PRAGMA user_version")
+        if found == 0:
+            for statement in schema.split(";"):
+                self.query(statement)
+            self.query(f"PRAGMA user_version = {version}")
+        elif found != version:
+            raise StoreFailed(path=self._path, why=f"it is of version {found}, and this program knows {version}")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within is on disk together at its end, or none of it; nobody else writes meanwhile.
+
+        May be nested: the outermost counts. Raises StoreFailed.
+        """
+        with self._lock:
+            outermost = self._depth == 0
+            if outermost:
+                self.query("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+                if outermost:
+                    self.query("COMMIT")
+            finally:
+                self._depth -= 1
+                if outermost and self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows; raises StoreFailed."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreFailed(path=self._path, why=str(error)) from error
+
+    def each(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Run one statement for each row; raises StoreFailed."""
+        with self._lock:
+            try:
+                self._connection.executemany(sql, rows)
+            except sqlite3.Error as error:
+                raise StoreFailed(path=self._path, why=str(error)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,45 @@
+"""What the page's forms share: the broker of this machine, waiting for one, and what went wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import streamlit as st
+from streamlit_autorefresh import st_autorefresh
+
+from clients.discovery import choose_broker
+from clients.page_log import plain
+from core.errors import NoBrokerFound, SecureChatError
+
+REFRESH_MS: Final = 2000
+
+
+def local_broker() -> tuple[str, SecureChatError | None]:
+    """The address of the broker of this machine or, if there is none, an empty text and perhaps why."""
+    try:
+        return choose_broker(None, os.environ).url, None
+    except NoBrokerFound:
+        return "", None
+    except SecureChatError as error:
+        return "", error
+
+
+@st.fragment
+def wait_for_broker() -> None:
+    """Say that no broker runs here, until one does."""
+    st_autorefresh(interval=REFRESH_MS, key="refresh_broker")
+    if local_broker()[0]:
+        st.rerun()
+    st.html(
+        '<div class="sc-panel"><b>No broker is running on this machine.</b> Start one in a terminal, and this page will '
+        f"find it by itself, or paste the <code>{plain('securechat://')}</code> line of another.</div>"
+    )
+    st.code("make broker", language=None)
+
+
+def say_error(error: SecureChatError | None) -> None:
+    """Show an error's own sentence, and its advice."""
+    if error is not None:
+        hint = f" {error.advice}" if error.advice else ""
+        st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(error))}</b>{plain(hint)}</div>')
