@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker.disk import Disk, Trouble, open_database
 from broker.mail_values import (
@@ -56,6 +56,7 @@ _SCHEMA: Final = (
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
 
 _Change = Put | Drop | Purge
+_Row = TypeVar("_Row")
 
 
 class SqliteMailStorage(Disk[Operation, Answer]):
@@ -69,18 +70,21 @@ class SqliteMailStorage(Disk[Operation, Answer]):
         super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
         self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
-        try:
-            self.contents: Contents = self._read_contents()
-        except sqlite3.Error as error:
-            self._database.close()
-            raise BrokerFailed(why=f"The mailbox {self._path} cannot be used: {error}.") from error
 
-    def _read_contents(self) -> Contents:
-        rows = self._database.execute
-        copies = [StoredCopy(*row) for row in rows("SELECT id, user, kid, size FROM mail ORDER BY id")]
-        receipts = [StoredReceipt(*row) for row in rows("SELECT id, user, kid FROM receipts ORDER BY id")]
-        highest = rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
-        return Contents(copies, receipts, copies[-1].id if copies else 0, highest[0] if highest else 0)
+    def contents(self) -> Contents:
+        """See ``MailStorage``."""
+        copies = self._rows("SELECT id, user, kid, size FROM mail ORDER BY id", StoredCopy)
+        receipts = self._rows("SELECT id, user, kid FROM receipts ORDER BY id", StoredReceipt)
+        last_copy = sum(self._rows("SELECT max(id) FROM mail WHERE true HAVING max(id)", int))
+        last_receipt = sum(self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'", int))
+        return Contents(copies, receipts, last_copy, last_receipt)
+
+    def _rows(self, query: str, kind: Callable[..., _Row]) -> Iterator[_Row]:
+        try:
+            for row in self._database.execute(query):
+                yield kind(*row)
+        except sqlite3.Error as error:
+            raise BrokerFailed(why=f"The mailbox {self._path} cannot be used: {error}.") from error
 
     @property
     def failing(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -155,10 +155,10 @@ class StoredReceipt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a storage holds when it is opened, in the order of ids, and the highest ids that it has ever held."""
+    """What a storage holds when it is opened, in the order of ids, to be read once; and the highest ids that it has held."""
 
-    copies: Sequence[StoredCopy] = ()
-    receipts: Sequence[StoredReceipt] = ()
+    copies: Iterable[StoredCopy] = ()
+    receipts: Iterable[StoredReceipt] = ()
     last_copy: int = 0
     last_receipt: int = 0
 
@@ -172,9 +172,8 @@ class MailStorage(Protocol):
 
     failure: str | None
 
-    @property
     def contents(self) -> Contents:
-        """What it held when it was opened."""
+        """What it holds, before anything is submitted. Reading may raise BrokerFailed."""
 
     def submit(self, batch: Sequence[Operation]) -> None:
         """Carry these out, soon; returns at once."""

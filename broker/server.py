@@ -58,7 +58,7 @@ _WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
 
 class Server:
-    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot bind.
+    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot, or ``mail`` cannot be read.
 
     ``keys`` is None only in benchmarks, to measure what CURVE costs.
     """
@@ -83,14 +83,14 @@ class Server:
         self._mail = mail
         self._access = Access(open_to_all, lambda key: ledger.knows(key, self._clock().wall))
         self._curve = keys is not None
-        self._context = zmq.Context()
-        self._wake: Final = Wake()
         self._stopping = False
         self._to_log: list[LogEvent] = []
         public = keys.public if keys else bytes(CURVE_KEY_BYTES)
         self.router: Final = Router(public, ledger, self._to_log.append, random=random, quota=quota, rate=rate)
         self.router.committed(storage.completed(), clock())
-        self.router.restore(mail.contents)
+        self.router.restore(mail.contents())
+        self._context = zmq.Context()
+        self._wake: Final = Wake()
         self._descriptors: Final = Descriptors()
         try:
             # ZAP must be there before the ROUTER is bound, or the first to connect would not be asked.

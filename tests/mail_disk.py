@@ -43,7 +43,6 @@ class MemoryMailStorage:
         self._owed: list[Drop | Purge] = []
         self._done: list[Answer] = []
 
-    @property
     def contents(self) -> Contents:
         return Contents(
             [StoredCopy(one.id, one.user, one.kid, one.size) for _, one in sorted(self.mail.items())],

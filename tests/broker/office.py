@@ -92,7 +92,7 @@ class Office:
         self.disk = disk
         self.router = Router(BROKER_KEY, Ledger(), lambda _: None, random=os.urandom, quota=self._quota, rate=self._rate)
         self.router.committed(self.log, self.now)
-        self.router.restore(disk.contents)
+        self.router.restore(disk.contents())
         self.peers = []
         self.rejected = set()
         self.settle()

@@ -94,7 +94,7 @@ def used(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Used]:
 
 
 def test_a_new_one_is_empty(used: Used) -> None:
-    contents = used.storage.contents
+    contents = used.storage.contents()
     assert (list(contents.copies), list(contents.receipts), contents.last_copy, contents.last_receipt) == ([], [], 0, 0)
     assert used.storage.completed() == []
 
@@ -167,9 +167,10 @@ def test_what_is_committed_is_there_again_with_the_highest_numbers(tmp_path: Pat
         Used(storage).say(put(1), put(4, user="carol", body=b"12345", wrap=b"678"), Drop(1, receipt(9)))
         Used(storage).say(Purge((), (9,)))
     with started(tmp_path) as storage:
-        assert [tuple(one) for one in storage.contents.copies] == [(4, "carol", "carol's key", 8)]
-        assert list(storage.contents.receipts) == []
-        assert (storage.contents.last_copy, storage.contents.last_receipt) == (4, 9)
+        contents = storage.contents()
+        assert [tuple(one) for one in contents.copies] == [(4, "carol", "carol's key", 8)]
+        assert list(contents.receipts) == []
+        assert (contents.last_copy, contents.last_receipt) == (4, 9)
         assert Used(storage).mail(4)[0].wrap == b"678"
 
 
@@ -188,7 +189,7 @@ def test_closing_writes_what_was_submitted(tmp_path: Path) -> None:
         for number in range(1, 50):
             storage.submit([put(number)])
     with started(tmp_path) as storage:
-        assert [one.id for one in storage.contents.copies] == list(range(1, 50))
+        assert [one.id for one in storage.contents().copies] == list(range(1, 50))
 
 
 def test_answers_ring_the_bell(tmp_path: Path) -> None:
@@ -312,8 +313,11 @@ def test_a_mailbox_whose_pages_are_damaged_is_not_used(tmp_path: Path) -> None:
         Used(storage).say(*(put(number, body=bytes(3000)) for number in range(1, 11)))
     raw = (tmp_path / MAIL_NAME).read_bytes()
     (tmp_path / MAIL_NAME).write_bytes(raw[: 3 * 4096] + b"\xff" * (len(raw) - 3 * 4096))
-    with pytest.raises(BrokerFailed, match=r"The mailbox .* cannot be used"):
-        SqliteMailStorage(tmp_path)
+    with (
+        contextlib.closing(SqliteMailStorage(tmp_path)) as storage,
+        pytest.raises(BrokerFailed, match=r"The mailbox .* cannot be used"),
+    ):
+        list(storage.contents().copies)
 
 
 def test_a_mailbox_of_another_version_is_left_as_it_is(tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ def test_mail_for_an_absent_owner_is_stored_and_given_at_the_login_in_its_order(
     assert (office.router.post.mailbox.count, office.router.post.mailbox.bytes) == (0, 0)
 
 
+def test_what_was_stored_is_there_after_a_restart_and_what_comes_then_besides(office: Office) -> None:
+    alice = office.join("alice")
+    sent = [office.send(alice, "bob") for _ in range(3)]
+    office.restart()
+    sent.append(office.send(office.join("alice"), "bob"))
+    assert office.join("bob").mids == sent
+
+
 def test_nothing_is_reported_stored_before_it_is(office: Office) -> None:
     alice = office.join("alice")
     office.disk_waits = True
@@ -204,9 +212,23 @@ def test_each_connection_gets_what_waits_and_the_first_acknowledgement_retires_i
     desk, phone = office.join("bob"), office.join("bob")
     assert desk.mids == phone.mids == sent
     office.ack(phone)
-    office.ack(desk)
     assert [one.mid for one in alice.told] == sent
     assert (desk.connection.bytes_out, desk.connection.catch_up.held) == (0, {})
+    office.ack(desk)
+    assert [one.mid for one in alice.told] == sent
+
+
+def test_whoever_waits_for_what_another_took_goes_on_at_once(office: Office) -> None:
+    alice = office.join("alice")
+    for _ in range(WINDOW_COPIES + 10):
+        office.send(alice, "bob", 1)
+    desk, phone = office.join("bob"), office.join("bob")
+    office.ack(phone)
+    office.ack(phone)
+    assert b"bob" in office.router.directory.receivers
+    assert desk.caught_up == 1
+    mid = office.send(alice, "bob")
+    assert desk.mids[-1] == phone.mids[-1] == mid
 
 
 def test_a_second_connection_is_given_what_the_first_may_leave_behind(office: Office) -> None:
