@@ -112,6 +112,8 @@ def test_the_most_that_fits() -> None:
     assert read_client(frames.fanout(mid, users, b"c", [b"w"] * RECIPIENTS_MAX)) == messages.Fanout(
         mid, users, b"c", (b"w",) * RECIPIENTS_MAX
     )
+    longest = bytes(WRAP_MAX)
+    assert read_client(frames.fanout(mid, ["bob"], b"c", [longest])) == messages.Fanout(mid, ("bob",), b"c", (longest,))
     acks = [(at.to_bytes(8, "big"), bytes(32)) for at in range(ACKS_MAX)]
     assert read_client(frames.ack(acks)) == messages.Ack(tuple(acks))
     items = [Result(mid, at, Status.DELIVERED, bytes(32)) for at in range(RESULTS_MAX)]
