@@ -16,6 +16,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from broker.options import duration, size
+from broker.quota import Quota
 from core.errors import BrokerFailed, SecureChatError
 from core.places import ConnectionFile, default_data_dir
 
@@ -36,9 +38,49 @@ _data = click.option(
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any.")
 @_data
 @click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited.")
+@click.option(
+    "--retention",
+    type=duration("1m", "31d", ", for clients refuse what is older than 31 days"),
+    default="30d",
+    show_default=True,
+    help="How long mail waits for a profile that is away: a number with s, m, h or d.",
+)
+@click.option(
+    "--quota-messages",
+    type=click.IntRange(1, 10_000_000),
+    default=100_000,
+    show_default=True,
+    help="How many messages may wait for one profile.",
+)
+@click.option(
+    "--quota-bytes",
+    type=size("1M", "1024G"),
+    default="256M",
+    show_default=True,
+    help="How many bytes may wait for one profile: a number with K, M or G.",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(0, 1_000_000),
+    default=1_000,
+    show_default=True,
+    help="How many messages a second each user may send, and ten times that at once; 0 is any number.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
-def cli(context: click.Context, /, host: str, port: int, data: Path | None, open_to_all: bool, verbose: bool) -> None:
+def cli(
+    context: click.Context,
+    /,
+    host: str,
+    port: int,
+    data: Path | None,
+    open_to_all: bool,
+    retention: int,
+    quota_messages: int,
+    quota_bytes: int,
+    rate: int,
+    verbose: bool,
+) -> None:
     """Run the SecureChat broker: it routes encrypted messages by username and can read none of them.
 
     It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
@@ -47,7 +89,8 @@ def cli(context: click.Context, /, host: str, port: int, data: Path | None, open
     context.obj = data or default_data_dir()
     if context.invoked_subcommand is None:
         logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
-        serve(host, port, context.obj, open_to_all=open_to_all)
+        quota = Quota(quota_messages, quota_bytes, retention)
+        serve(host, port, context.obj, open_to_all=open_to_all, quota=quota, rate=rate)
 
 
 @cli.command()
@@ -114,7 +157,7 @@ def release(folder: Path, /, name: str) -> None:
     click.echo(f"{name} is free", err=True)
 
 
-def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
+def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, rate: int) -> None:
     """Run a broker until a signal stops it; raises BrokerFailed."""
     from broker.files import connection_file, data_folder, load_or_make_keys
     from broker.ledger import Ledger
@@ -130,7 +173,17 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool) -> None:
         contextlib.closing(SqliteMailStorage(folder)) as mail,
     ):
         keys = load_or_make_keys(folder)
-        server = Server(number, port, keys=keys, ledger=Ledger(), storage=storage, mail=mail, open_to_all=open_to_all)
+        server = Server(
+            number,
+            port,
+            keys=keys,
+            ledger=Ledger(),
+            storage=storage,
+            mail=mail,
+            quota=quota,
+            rate=rate,
+            open_to_all=open_to_all,
+        )
         storage.start(server.wake)
         mail.start(server.wake)
         for one in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sqlite3
@@ -12,9 +13,32 @@ from typing import Final, Generic, TypeVar
 
 from core.errors import BrokerFailed
 
+log = logging.getLogger("broker")
+
 LOOK_AGAIN: Final = 0.5  # seconds until an idle thread looks for what there is to do besides
 _Operation = TypeVar("_Operation")
 _Answer = TypeVar("_Answer")
+
+
+class Trouble:
+    """Says so, once each, when ``what`` can be written no more (and what follows from it), and when it can again."""
+
+    def __init__(self, what: str, consequence: str) -> None:
+        self._what = what
+        self._consequence = consequence
+        self._lasts = False
+
+    def begins(self, error: sqlite3.Error) -> None:
+        """Writing has failed."""
+        if not self._lasts:
+            self._lasts = True
+            log.error("%s cannot be written: %s. %s", self._what, error, self._consequence)
+
+    def ends(self) -> None:
+        """Writing has worked."""
+        if self._lasts:
+            self._lasts = False
+            log.warning("%s can be written again.", self._what)
 
 
 class Disk(Generic[_Operation, _Answer]):
@@ -110,7 +134,8 @@ def open_database(path: Path, what: str, version: int, schema: Sequence[str], *,
             raise BrokerFailed(why=f"The {what} {path} is of version {found}; this program knows {version}.")
         for statement in schema:
             database.execute(statement)
-        database.execute(f"PRAGMA user_version = {version}")
+        if found != version:
+            database.execute(f"PRAGMA user_version = {version}")
     except sqlite3.Error as error:
         database.close()
         raise BrokerFailed(why=f"The {what} {path} cannot be used: {error}.") from error

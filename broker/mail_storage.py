@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from broker.disk import Disk, open_database
+from broker.disk import Disk, Trouble, open_database
 from broker.mail_values import (
     Answer,
     Committed,
@@ -68,7 +68,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
         self._path: Final = folder / MAIL_NAME
         super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
-        self._trouble = False
+        self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
         try:
             self.contents: Contents = self._read_contents()
         except sqlite3.Error as error:
@@ -113,13 +113,9 @@ class SqliteMailStorage(Disk[Operation, Answer]):
             with contextlib.suppress(sqlite3.Error):
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-            if not self._trouble:
-                self._trouble = True
-                log.error("The mailbox %s cannot be written: %s. Mail for users who are away is refused.", self._path, error)
+            self._trouble.begins(error)
             return False
-        if self._trouble:
-            self._trouble = False
-            log.warning("The mailbox %s can be written again", self._path)
+        self._trouble.ends()
         self._owed = []
         self._answer(Committed(tuple(changes)))
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from broker.catchup import Held
+from broker.catchup import Held, Plan
 from broker.directory import Body, Connection, Copy, Directory
 from broker.ledger import Ledger
 from broker.mail_values import (
@@ -26,9 +26,10 @@ from broker.mail_values import (
     Put,
     Unstored,
 )
-from broker.mailbox import Box, Mailbox, Quota, Unwritten
+from broker.mailbox import Box, Mailbox, Unwritten
 from broker.news import News
 from broker.outbox import Outbox
+from broker.quota import Quota
 from core import frames
 from core.clock import Instant
 from core.frames import NO_PROOF
@@ -37,7 +38,7 @@ from core.messages import CaughtUp, Mode, Status
 
 _PORTION_COPIES: Final = 64
 _PORTION_BYTES: Final = 1024 * 1024
-_EXPIRY: Final = 3600.0  # seconds between looks for what is too old
+_EXPIRY: Final = 3600.0  # seconds between looks for what is too old, or a tenth of the retention if that is less
 
 
 class Post:
@@ -81,12 +82,13 @@ class Post:
 
     def secure(self, user: str, number: int, copy: Copy) -> Status | None:
         """Put a copy that was given out but not acknowledged on the disk, too; returns why that cannot be."""
-        sender, mid, place, size, targets, common, wrap = copy
+        sender, mid, place, size, targets, body = copy
         box = self.mailbox.of(user)
-        if box is None:
+        if box is None or body is None:
             return Status.GONE
         if status := self.mailbox.refusal(box, size):
             return status
+        common, wrap = body if isinstance(body, tuple) else (body, None)
         self._put(number, box, sender, mid, place, common, wrap, copy)
         for target in targets:
             if target.copies.pop(number, None):
@@ -129,9 +131,8 @@ class Post:
             for number, copy in list(sibling.copies.items()):
                 self.secure(connection.user, number, copy)
         catch_up = connection.catch_up
-        catch_up.until = self._next_copy()
-        for number in box.sizes:
-            catch_up.plan.add(number)
+        catch_up.plan = Plan(box.sizes)
+        catch_up.until = max(box.sizes, default=0) + 1
         return len(catch_up.plan)
 
     def begin(self, connection: Connection) -> None:
@@ -322,7 +323,7 @@ class Post:
         for one in holding:
             del one.catch_up.held[number]
             if copy and not unwritten.answered:  # as before: given out, and not stored
-                one.copies[number] = (*copy[:4], holding, *copy[5:])
+                one.copies[number] = (*copy[:4], holding, copy[5])
             else:
                 one.bytes_out -= unwritten.size
         if not unwritten.answered and not (copy and holding):
@@ -348,7 +349,7 @@ class Post:
                 for number in [one for one in connection.copies if one < before]:
                     self.secure(connection.user, number, connection.copies[number])
         if now.mono >= self._expire_at:
-            self._expire_at = now.mono + _EXPIRY
+            self._expire_at = now.mono + min(_EXPIRY, self.mailbox.quota.seconds / 10)
             self.to_disk.append(FindOld(self.wall - self.mailbox.quota.seconds))
 
     def _expire(self, found: FoundOld) -> None:

@@ -22,7 +22,7 @@ from broker.curve import CurveKeys
 from broker.descriptors import Descriptors, shut
 from broker.ledger import Ledger, LogEvent
 from broker.mail_values import MailStorage
-from broker.mailbox import Quota
+from broker.quota import Quota
 from broker.router import Router
 from broker.sending import Sending
 from broker.storage import Storage

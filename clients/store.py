@@ -49,7 +49,7 @@ class Store(Database):
     def __init__(self, path: Path, data_key: bytes) -> None:
         super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA, _VERSION)
         records = Records(data_key, random=os.urandom)
-        self.outbox: Final = StoredOutbox(self, records, os.urandom(16))
+        self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)
 
     def setting(self, name: str) -> str | None:

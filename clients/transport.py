@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Final
 import zmq
 from zmq.utils import z85
 
+from clients.greeting import greets
 from core.address import BrokerAddress
 from core.clock import Instant
 from core.errors import (
@@ -275,7 +277,8 @@ class Transport:
 
     def _watch(self, monitor: zmq.Socket[bytes], *, shaken: bool) -> bool:
         while monitor.poll(0):
-            event, _ = _EVENT.unpack(monitor.recv_multipart()[0])
+            frame, endpoint = monitor.recv_multipart()
+            event, value = _EVENT.unpack(frame)
             where = self._address.where
             match event:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
@@ -283,13 +286,26 @@ class Transport:
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:
                     raise ConnectionEnded(NotInvited())
                 case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
-                    raise ConnectionEnded(BrokerKeyMismatch(where=where))
+                    raise ConnectionEnded(self._unshaken(value, endpoint.decode()))
                 case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:
                     why = "it has closed the connection" if shaken else "nothing answers there"
                     raise ConnectionEnded(BrokerUnreachable(where=where, why=why))
                 case _:
                     pass
         return shaken
+
+    def _unshaken(self, why: int, endpoint: str) -> BrokerUnreachable:
+        """What to tell of a handshake that failed: a broker with another key ends it, and so does a link that is cut.
+
+        ``why`` is the event's value: how the connection ended, as an error number.
+        """
+        where = self._address.where
+        if why == errno.EAGAIN:  # libzmq's word for a handshake that took too long
+            return BrokerUnreachable(where=where, why="it does not answer")
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        if greets(host, int(port)):
+            return BrokerKeyMismatch(where=where)
+        return BrokerUnreachable(where=where, why="it has closed the connection")
 
     def _run_commands(self, session: Session) -> None:
         while self._commands:

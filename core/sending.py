@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from core.bundle import Bundle
 from core.clock import Instant
 from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
-from core.errors import BadBundle
+from core.errors import BadBundle, StoreFailed
 from core.events import Event, Outcome, Receipt, Trust
 from core.frames import Frames
 from core.identity import Identity
@@ -92,7 +93,8 @@ class Sending:
         self._sent.clear()
         self._asked.clear()
         self._awaited.clear()
-        self._outbox.release()
+        with contextlib.suppress(StoreFailed):  # then the claims run out by themselves
+            self._outbox.release()
 
     def came(self, users: Collection[str]) -> bool:
         """Take note that these are here; returns whether one of them is awaited, and is to be asked for again."""

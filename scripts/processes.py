@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final
 
+from clients.greeting import greets
 from core.address import BrokerAddress
 from core.errors import BadAddress
 from core.places import FILE_NAME, decode_connection_file
@@ -167,12 +168,7 @@ def port_is_free(port: int) -> bool:
 
 def broker_answers(address: BrokerAddress) -> bool:
     """Whether a ZeroMQ server greets there. Who it is, its key will prove to each client."""
-    try:
-        with socket.create_connection((address.hosts[0].strip("[]"), address.port), timeout=2) as probe:
-            greeting = probe.recv(10, socket.MSG_WAITALL)
-    except OSError:
-        return False
-    return len(greeting) == 10 and greeting[0] == 0xFF and greeting[9] == 0x7F  # ZMTP 3's signature
+    return greets(address.hosts[0], address.port)
 
 
 def _page_answers(port: int) -> bool:

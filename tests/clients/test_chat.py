@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -245,6 +246,31 @@ def test_a_broker_that_says_nothing(broker: LocalBroker) -> None:
             client.wait_ready(0.2)
         client.close()  # in the middle of connecting
         assert not client._transport._thread.is_alive()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_connection_that_is_cut_before_the_broker_spoke_says_nothing_of_its_key(reads: bool) -> None:
+    def turn_away() -> None:
+        with contextlib.suppress(OSError):  # until the gate is shut
+            while True:
+                with gate.accept()[0] as visitor, contextlib.suppress(ConnectionError):
+                    if reads:
+                        visitor.recv(64)
+
+    with socket.socket() as gate:  # as of a tunnel whose other end has no broker
+        gate.bind(("127.0.0.1", 0))
+        gate.listen()
+        keeper = threading.Thread(target=turn_away)
+        keeper.start()
+        client = ChatClient("alice", BrokerAddress(("127.0.0.1",), gate.getsockname()[1], new_curve_keys().public))
+        client.start()
+        try:
+            with pytest.raises(BrokerUnreachable, match="it has closed the connection"):
+                client.wait_ready(PATIENCE)
+        finally:
+            client.close()
+            gate.shutdown(socket.SHUT_RDWR)
+            keeper.join(PATIENCE)
 
 
 def test_the_next_host_is_tried(broker: LocalBroker) -> None:
