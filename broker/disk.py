@@ -28,6 +28,11 @@ class Trouble:
         self._consequence = consequence
         self._lasts = False
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the last attempt to write failed. Other threads may ask."""
+        return self._lasts
+
     def begins(self, error: sqlite3.Error) -> None:
         """Writing has failed."""
         if not self._lasts:
@@ -42,13 +47,17 @@ class Trouble:
 
 
 class Disk(Generic[_Operation, _Answer]):
-    """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``."""
+    """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``.
+
+    ``failure`` says why nothing more can come of it, if so.
+    """
 
     def __init__(self, database: sqlite3.Connection, name: str) -> None:
         self._database: Final = database
         self._wake: Callable[[], None] = lambda: None
         self._todo: queue.SimpleQueue[Sequence[_Operation] | threading.Event | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self.failure: str | None = None
         self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -82,7 +91,7 @@ class Disk(Generic[_Operation, _Answer]):
         self._database.close()
 
     def _handle(self, operations: Sequence[_Operation]) -> None:
-        """Carry these out; none if nothing came for a while. Raises nothing that the thread could go on after."""
+        """Carry these out; none if nothing came for a while."""
         raise NotImplementedError
 
     def _answer(self, *answers: _Answer) -> None:
@@ -90,6 +99,10 @@ class Disk(Generic[_Operation, _Answer]):
             self._done.put(one)
         if answers:
             self._wake()
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        self._wake()
 
     def _work(self) -> None:
         ending = False
@@ -109,9 +122,14 @@ class Disk(Generic[_Operation, _Answer]):
                     batch = self._todo.get_nowait()
             except queue.Empty:
                 pass
-            self._handle(operations)
-            for one in reached:
-                one.set()
+            try:
+                self._handle(operations)
+            except BaseException as error:  # no error of a database: nothing is known of what was to be done
+                self._fail(f"A thread of the broker has failed: {error!r}.")
+                raise
+            finally:
+                for one in reached:
+                    one.set()
 
 
 def open_database(path: Path, what: str, version: int, schema: Sequence[str], *, busy: float) -> sqlite3.Connection:

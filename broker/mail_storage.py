@@ -38,7 +38,7 @@ from core.messages import Status
 log = logging.getLogger("broker")
 
 MAIL_NAME: Final = "mail.db"
-_VERSION: Final = 1
+MAIL_VERSION: Final = 1
 _BUSY: Final = 2.0  # seconds for another process to finish writing; senders wait as long
 _OLD_AT_ONCE: Final = 512
 # The integer key is the only one: each other key makes a row cost two to five times as much. What is read at every start
@@ -52,8 +52,8 @@ _SCHEMA: Final = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, kid TEXT NOT NULL, at INTEGER NOT NULL,
         mid BLOB NOT NULL, recipient TEXT NOT NULL, status INTEGER NOT NULL, proof BLOB) STRICT""",
 )
-# What keeps a read from succeeding now; anything else is wrong with what is there.
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN})
+# What keeps a read from succeeding now: other processes' locks. Anything else is wrong with what is there.
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
 
 _Change = Put | Drop | Purge
 
@@ -66,7 +66,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
         self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
         try:
@@ -82,6 +82,11 @@ class SqliteMailStorage(Disk[Operation, Answer]):
         highest = rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
         return Contents(copies, receipts, copies[-1].id if copies else 0, highest[0] if highest else 0)
 
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
+
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]
         for one in operations:
@@ -96,10 +101,12 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                     changes.append(one)
         if not changes or self._commit(changes):
             return
-        owed = [one for one in changes if not isinstance(one, Put)]
-        self._answer(Unstored(tuple(one.id for one in changes if isinstance(one, Put))))
-        # Where there is no room for mail, there may be some once this is gone.
-        self._owed = owed if len(owed) == len(changes) or not self._commit(owed) else []
+        puts = tuple(one.id for one in changes if isinstance(one, Put))
+        self._owed = [one for one in changes if not isinstance(one, Put)]
+        if puts:
+            self._answer(Unstored(puts))
+            if self._owed:  # where there is no room for mail, there may be some once this is gone
+                self._commit(self._owed)
 
     def _commit(self, changes: Sequence[_Change]) -> bool:
         """Write these in one transaction; returns whether they are on disk."""
@@ -115,7 +122,8 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                     database.execute("ROLLBACK")
             self._trouble.begins(error)
             return False
-        self._trouble.ends()
+        if any(isinstance(one, Put) for one in changes):
+            self._trouble.ends()
         self._owed = []
         self._answer(Committed(tuple(changes)))
         return True

@@ -166,10 +166,15 @@ class Contents:
 class MailStorage(Protocol):
     """A disk that never makes its caller wait. Operations take effect in the order in which they were submitted.
 
-    A Put that fails is answered with Unstored. Drop and Purge are tried again until they succeed.
+    A Put that fails is answered with Unstored. Drop and Purge are tried again until they succeed. Reads see what was
+    committed before they were submitted, and may see more. ``failure`` says why nothing more can come of it, if so.
     """
 
-    contents: Contents
+    failure: str | None
+
+    @property
+    def contents(self) -> Contents:
+        """What it held when it was opened."""
 
     def submit(self, batch: Sequence[Operation]) -> None:
         """Carry these out, soon; returns at once."""

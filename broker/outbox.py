@@ -19,7 +19,8 @@ class Outbox:
 
     ``outgoing``: connection, frames, and whether it is a roster change, which may be made up for later. ``doomed``: routing id
     and last words, then the connection is to be cut. ``with_results``: the connections for which there are results.
-    ``counts``: how often each status was a copy's result since the start; other threads may read it.
+    ``counts``: how often each status was what became of a copy, since the start; what was stored counts again when that ends.
+    Other threads may read it.
     """
 
     def __init__(self) -> None:

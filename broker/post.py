@@ -190,6 +190,7 @@ class Post:
         unwritten = self.mailbox.unwritten.get(number)
         receipt = None
         if unwritten is None:
+            self._outbox.counts[status] += 1
             receipt = self.mailbox.receipt(held.sender, held.sender_kid, self.wall, held.mid, box.user, status, proof)
         elif not unwritten.answered:  # not stored yet, as far as the sender knows: this is the answer
             unwritten.answered = True

@@ -252,8 +252,8 @@ class Server:
         if events := self._storage.completed():
             self.router.committed(events, now)
             self._sending.outgoing()
-        if self._storage.failure:
-            raise BrokerFailed(why=self._storage.failure)
+        if failure := self._storage.failure or self._mail.failure:
+            raise BrokerFailed(why=failure)
 
     def _keep_mail(self) -> None:
         router = self.router

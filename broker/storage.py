@@ -12,7 +12,7 @@ from broker.ledger import LogEvent, decode_event, encode_event
 from core.errors import LogDamaged
 
 LOG_NAME: Final = "names.db"
-_VERSION: Final = 1
+LOG_VERSION: Final = 1
 _BUSY: Final = 10.0  # seconds to wait for the commands of an administrator
 _SCHEMA: Final = ("CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT",)
 
@@ -44,7 +44,6 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / LOG_NAME
         super().__init__(open_log(self._path), "securechat-log")
-        self.failure: str | None = None
         self._trouble = Trouble(f"The log {self._path}", "Names can be claimed, and invites used, once it can.")
         self._owed: list[LogEvent] = []
         self._read_to = 0
@@ -54,6 +53,11 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
         except (sqlite3.Error, LogDamaged):
             self._database.close()
             raise
+
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[LogEvent]) -> None:
         self._owed += operations
@@ -70,8 +74,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
             self._version = 0
             self._trouble.begins(error)
         except LogDamaged as error:
-            self.failure = str(error)
-            self._wake()
+            self._fail(str(error))
         else:
             self._trouble.ends()
 
@@ -85,7 +88,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
 
 def open_log(path: Path) -> sqlite3.Connection:
     """Open the log, and make it if it is not there; raises BrokerFailed."""
-    return open_database(path, "log", _VERSION, _SCHEMA, busy=_BUSY)
+    return open_database(path, "log", LOG_VERSION, _SCHEMA, busy=_BUSY)
 
 
 def append(database: sqlite3.Connection, batch: Sequence[LogEvent]) -> None:

@@ -76,6 +76,23 @@ HARMLESS: Final[dict[str, str]] = {
         "no body in canonical form with members in range is that long, and the frame's reader has looked already; it saves the "
         "reading of what is too long"
     ),
+    **dict.fromkeys(
+        (
+            "core.bundle.read_bundle: the size in from_b64url(body.ik, SPKI_BYTES)",
+            "core.bundle.read_bundle: the size in from_b64url(body.ek, SPKI_BYTES)",
+        ),
+        "what reads the key refuses every other length as well, before anything else",
+    ),
+    "core.frames.read_from_client: len(head) > CONTROL_MAX (of 2)": (
+        "nothing that a client may say and that passes the other checks is that long; it saves the reading of what is"
+    ),
+    **dict.fromkeys(
+        (
+            "core.rsa._private: if key.public_key().public_numbers().e != RSA_EXPONENT",
+            "core.rsa._private: key.key_size != RSA_BITS (of 2)",
+        ),
+        "the public half is held against the same policy right after; this says it before anything is done with the key",
+    ),
     "core.peers.bundle: pin (of 3)": "a bundle is kept once its key is pinned, and no pin is ever taken away",
     "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",
 }

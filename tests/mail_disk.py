@@ -36,6 +36,7 @@ class MemoryMailStorage:
         self.mail: dict[int, Put] = {}
         self.receipts: dict[int, Receipt] = {}
         self.last_receipt = 0
+        self.failure: str | None = None
         self.unwritable = False
         self.unreadable = False
         self._todo: list[Operation] = []

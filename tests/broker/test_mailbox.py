@@ -171,6 +171,18 @@ def test_what_does_not_fit_a_present_owners_window_waits_on_disk(office: Office)
     assert b"bob" in office.router.directory.receivers
 
 
+def test_what_comes_behind_a_copy_on_its_way_to_the_disk_waits_for_it(office: Office) -> None:
+    alice, bob = office.join("alice"), office.join("bob")
+    sent = [office.send(alice, "bob", 1) for _ in range(WINDOW_COPIES)]
+    office.disk_waits = True
+    sent.append(office.send(alice, "bob", 1))  # does not fit
+    office.ack(bob)
+    sent.append(office.send(alice, "bob", 1))  # would fit
+    assert bob.mids == sent[:-2]
+    office.work()
+    assert bob.mids == sent
+
+
 def test_a_queue_that_takes_no_more_is_tried_again_in_order(office: Office) -> None:
     alice, bob = office.join("alice"), office.join("bob")
     office.rejected.add(bob.connection)
