@@ -181,6 +181,7 @@ class Wire:
         self._own = context is None
         self.context = context or zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
+        self.given = secret is not None
         own = z85.encode(secret) if secret else zmq.curve_keypair()[1]
         self.public = z85.decode(zmq.curve_public(own))
         self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_public(own), own
@@ -223,7 +224,9 @@ class Wire:
 
     def hello(self, me: Identity, mode: Mode = Mode.FULL) -> Hello:
         ik, nonce = me.signing.public.spki, os.urandom(NONCE_BYTES)
-        return Hello((PROTOCOL_VERSION,), mode, me.user, me.kind, ik, me.bundle, me.curve, nonce)
+        # A profile connects by its own key, unless the key of this connection was given: an invite's.
+        curve = me.curve and (me.curve if self.given else self.public)
+        return Hello((PROTOCOL_VERSION,), mode, me.user, me.kind, ik, me.bundle, curve, nonce)
 
     def proof(self, me: Identity, hello: Hello, challenge: Challenge) -> Prove:
         context = LoginContext(self.address.key, self.public, hello.nonce, challenge.nonce, me.user)
