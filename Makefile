@@ -15,7 +15,7 @@ help: ## Show this list
 	@echo "Settings, with examples:"
 	@echo "  PORT=12346          the broker's port (run, broker, demo)"
 	@echo "  UI_PORT=8600        the page's port (run, ui, demo); the next free one if it is taken"
-	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, fuzz)"
+	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, mutmut, fuzz)"
 	@echo "  PYTHON=python3.13   what to make .venv with"
 
 .PHONY: run
@@ -65,13 +65,17 @@ screenshots: develop ## Take the README's picture of the page anew
 mutants: develop ## Take each check out of the code in turn, and see that a test notices
 	@exec .venv/bin/python -m scripts.mutants $(ARGS)
 
+.PHONY: mutmut
+mutmut: develop ## Change core/ in thousands of small ways, and see that a test notices; takes most of an hour
+	@exec .venv/bin/python -m scripts.survivors $(ARGS)
+
 .PHONY: fuzz
 fuzz: develop ## Feed every parser of remote bytes with what it should refuse, 60 s each
 	@exec .venv/bin/python -m scripts.fuzz $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make and the tests made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build test-results *.egg-info
+	rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build test-results *.egg-info
 
 .PHONY: install
 install: ## Install into .venv what SecureChat needs (the others do it by themselves)

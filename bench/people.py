@@ -1,4 +1,4 @@
-"""Guests with keys made beforehand, and their login, which is the real one."""
+"""Users with keys made beforehand, and their login, which is the real one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from core.clock import Instant
 from core.frames import Frames
 from core.identity import Identity, guest_identity
 from core.messages import Mode
+from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
 from core.session import Session, State
 
@@ -24,7 +25,7 @@ def now() -> Instant:
 
 
 class People:
-    """Makes guests of any name from a few RSA keys: what a key costs to make is measured elsewhere."""
+    """Makes users of any name from a few RSA keys: what a key costs to make is measured elsewhere."""
 
     def __init__(self, keys: int = 2 * PAIRS) -> None:
         with ThreadPoolExecutor() as pool:
@@ -33,11 +34,23 @@ class People:
             self.signing: Final = [one.result() for one in signing]
             self.opening: Final = [one.result() for one in opening]
         self._made = 0
+        self._profiles: dict[str, Identity] = {}
 
     def guest(self, user: str) -> Identity:
+        signing, opening = self._next()
+        return guest_identity(user, signing, opening, sid=os.urandom(16), now=now().wall)
+
+    def profile(self, user: str) -> Identity:
+        """A profile: the same one whenever the name is the same."""
+        if user not in self._profiles:
+            made = Profile.create(user, *self._next(), os.urandom(32), now=now().wall, random=os.urandom)
+            self._profiles[user] = made.identity(os.urandom(32))
+        return self._profiles[user]
+
+    def _next(self) -> tuple[SigningKey, OpeningKey]:
         number = self._made % len(self.signing)
         self._made += 1
-        return guest_identity(user, self.signing[number], self.opening[number], sid=os.urandom(16), now=now().wall)
+        return self.signing[number], self.opening[number]
 
 
 def log_in(

@@ -18,6 +18,7 @@ from bench.processes import CpuMeter, Relay
 from bench.traffic import MIDS, PROOF, RESULT, Measured, check_answers, check_copies, deliver_head, five_frames, mail
 from bench.wire import Wire, encode
 from core.frames import ACK_SIZE
+from core.identity import Identity
 from core.limits import COPY_ID_BYTES
 from core.messages import Mode
 from core.session import Session
@@ -117,13 +118,18 @@ class Receiver:
 
 
 def measure(relay: Relay, kind: str, size: int, total: int, people: People) -> Measured:
-    """Move about ``total`` messages of ``size`` bytes between pairs of clients; raises if one was lost or came twice."""
+    """Move about ``total`` messages of ``size`` bytes between pairs of guests; raises if one was lost or came twice."""
+    return between(people.guest, relay, kind, size, total)
+
+
+def between(identity: Callable[[str], Identity], relay: Relay, kind: str, size: int, total: int) -> Measured:
+    """The same between users whose ``identity`` is made as told."""
     count = max(1, total // PAIRS // MIDS) * MIDS
     names = [(f"alice{at}", f"bob{at}") for at in range(PAIRS)]
     answered = kind == "broker"
     with contextlib.ExitStack() as stack:
-        connect = _log_in if answered else _connect
-        pairs = [(stack.enter_context(closing(a)), stack.enter_context(closing(b))) for a, b in connect(relay, names, people)]
+        connected = _log_in(relay, names, identity) if answered else _connect(relay, names)
+        pairs = [(stack.enter_context(closing(a)), stack.enter_context(closing(b))) for a, b in connected]
         mails = [mail(bob, size) for _, bob in names]
         senders, receivers = [], []
         for (alice, _), (out, back), messages in zip(names, pairs, mails, strict=True):
@@ -146,20 +152,20 @@ def measure(relay: Relay, kind: str, size: int, total: int, people: People) -> M
     return Measured.of(count * PAIRS, seconds, usage)
 
 
-def _log_in(relay: Relay, names: list[tuple[str, str]], people: People) -> list[tuple[Wire, Wire]]:
+def _log_in(relay: Relay, names: list[tuple[str, str]], identity: Callable[[str], Identity]) -> list[tuple[Wire, Wire]]:
     receivers = []
     for _, bob in names:
         wire = Wire(relay.back)
-        receivers.append((wire, log_in(people.guest(bob), Mode.FULL, wire.send, wire.receive)))
+        receivers.append((wire, log_in(identity(bob), Mode.FULL, wire.send, wire.receive)))
     # Somebody comes after them and leaves: when that has been told, all of the roster has, and only mail follows.
     with closing(Wire(relay.back)) as wire:
-        log_in(people.guest("passer-by"), Mode.FULL, wire.send, wire.receive)
+        log_in(identity("passer-by"), Mode.FULL, wire.send, wire.receive)
         _until(receivers, lambda session: "passer-by" in session.peers.present)
     _until(receivers, lambda session: "passer-by" not in session.peers.present)
     senders = []
     for alice, _ in names:
         wire = Wire(relay.front)
-        log_in(people.guest(alice), Mode.SEND, wire.send, wire.receive)
+        log_in(identity(alice), Mode.SEND, wire.send, wire.receive)
         senders.append(wire)
     return list(zip(senders, [wire for wire, _ in receivers], strict=True))
 
@@ -170,7 +176,7 @@ def _until(receivers: list[tuple[Wire, Session]], told: Callable[[Session], bool
             session.receive(wire.receive(), now())
 
 
-def _connect(relay: Relay, names: list[tuple[str, str]], _: People) -> list[tuple[Wire, Wire]]:
+def _connect(relay: Relay, names: list[tuple[str, str]]) -> list[tuple[Wire, Wire]]:
     """A pair shares its routing id, so that what comes in at the front goes out to its other half at the back."""
     backs = [Wire(relay.back, alice.encode("ascii")) for alice, _ in names]
     fronts = [Wire(relay.front, alice.encode("ascii")) for alice, _ in names]

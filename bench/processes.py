@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from core.address import BrokerAddress
+from core.encoding import b64url
+from core.identity import Identity
 from core.places import FILE_NAME, decode_connection_file
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -71,9 +73,10 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relay(kind: str, *, curve: bool) -> Iterator[Relay]:
-    """Run one of the relays of ``bench.relays``."""
-    with child(["-m", "bench.relays", kind, "curve" if curve else "plain"]) as process:
+def relay(kind: str, *, curve: bool, profiles: Sequence[Identity] = ()) -> Iterator[Relay]:
+    """Run one of the relays of ``bench.relays``; a broker knows these ``profiles``."""
+    owners = json.dumps({one.user: b64url(one.kid) for one in profiles})
+    with child(["-m", "bench.relays", kind, "curve" if curve else "plain", owners]) as process:
         line = process.stdout.readline() if process.stdout else b""
         if not line:
             raise RuntimeError(f"the relay '{kind}' did not start")

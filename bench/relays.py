@@ -1,6 +1,7 @@
-"""What moves the messages, one kind a process: ``python -m bench.relays KIND curve|plain``.
+"""What moves the messages, one kind a process: ``python -m bench.relays KIND curve|plain [OWNERS]``.
 
-Prints its ports and its CURVE key as one line of JSON, and ends when its standard input does.
+OWNERS (JSON) are the profiles that the broker knows: their names, and the ids of their identity keys (b64u). Prints its
+ports and its CURVE key as one line of JSON, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -23,26 +24,33 @@ _QUEUE: Final = 20_000
 
 
 def main() -> None:
-    kind, mechanism = sys.argv[1:]
-    public, secret = zmq.curve_keypair()
-    {"broker": _broker, "proxy": _proxy, "textbook": _textbook}[kind](public, secret if mechanism == "curve" else None)
+    kind, mechanism, *owners = sys.argv[1:]
+    public, made = zmq.curve_keypair()
+    secret = made if mechanism == "curve" else None
+    if kind == "broker":
+        _broker(public, secret, json.loads(owners[0]) if owners else {})
+    else:
+        {"proxy": _proxy, "textbook": _textbook}[kind](public, secret)
 
 
-def _broker(public: bytes, secret: bytes | None) -> None:
+def _broker(public: bytes, secret: bytes | None, owners: dict[str, str]) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
     from broker.curve import CurveKeys
-    from broker.ledger import Ledger
+    from broker.ledger import Claimed, Ledger
     from broker.mail_storage import SqliteMailStorage
     from broker.server import Server
     from broker.storage import SqliteStorage
 
+    ledger = Ledger()
+    for user, kid in owners.items():
+        ledger.apply(Claimed(user, kid, kid, None, 0))
     keys = CurveKeys(z85.decode(public), z85.decode(secret)) if secret else None
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(SqliteStorage(Path(folder))) as storage,
         contextlib.closing(SqliteMailStorage(Path(folder))) as mail,
     ):
-        server = Server("127.0.0.1", 0, keys=keys, ledger=Ledger(), storage=storage, mail=mail)
+        server = Server("127.0.0.1", 0, keys=keys, ledger=ledger, storage=storage, mail=mail)
         storage.start(server.wake)
         mail.start(server.wake)
         signal.signal(signal.SIGTERM, lambda *_: server.stop())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from broker.curve import new_curve_keys
 from broker.files import load_or_make_keys
 from broker.ledger import Invited, Ledger, LogEvent, Released, Revoked, decode_event
+from broker.reading import must_exist, reading
 from broker.storage import LOG_NAME, append, open_log
 from core.address import BrokerAddress
 from core.encoding import b64url, from_b64url
@@ -21,7 +21,7 @@ from core.places import FILE_NAME, decode_connection_file
 
 def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port: int) -> tuple[str, str]:
     """Add an invite to the log; returns its line, secret included, and the name by which it is revoked."""
-    _must_exist(folder)
+    must_exist(folder)
     keys = new_curve_keys()
     now = int(time.time())
     key = b64url(keys.public)
@@ -52,33 +52,20 @@ def release(folder: Path, name: str) -> None:
 
 def read_ledger(folder: Path) -> Ledger:
     """What the log amounts to now."""
-    _must_exist(folder)
+    must_exist(folder)
     ledger = Ledger()
-    with _log(folder) as database:
+    with reading(folder, LOG_NAME) as database:
         for (raw,) in database.execute("SELECT event FROM log ORDER BY id"):
             ledger.apply(decode_event(raw))
     return ledger
 
 
 def _append(folder: Path, event: LogEvent) -> None:
-    with _log(folder) as database:
-        append(database, [event])
-
-
-@contextlib.contextmanager
-def _log(folder: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(open_log(folder / LOG_NAME)) as database:
         try:
-            yield database
+            append(database, [event])
         except sqlite3.Error as error:
-            raise BrokerFailed(why=f"The log in {folder} cannot be used: {error}.") from error
-
-
-def _must_exist(folder: Path) -> None:
-    if not (folder / LOG_NAME).exists():
-        raise BrokerFailed(
-            why=f"No broker has ever run on the folder {folder}; start it first, or name its folder with --data."
-        )
+            raise BrokerFailed(why=f"The log in {folder} cannot be written: {error}.") from error
 
 
 def _port(folder: Path, default: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import socket
 
 import zmq
 
@@ -42,3 +44,11 @@ def bind_problem(host: str, port: int, error: zmq.ZMQError) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV):
         return f"This machine has no address {host}; choose another with --host."
     return f"Listening on {where} is not possible: {os.strerror(error.errno or 0)}."
+
+
+def outward_address() -> str:
+    """The address by which this machine would speak to others. Connecting a datagram socket sends nothing."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return socket.gethostname()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.catchup import CatchUp
-from broker.rate import Budget
 from core.bundle import Kind, SignedBundle
 from core.encoding import b64url
 from core.limits import ROSTER_CHUNK, USER_CONNECTIONS_MAX
@@ -15,9 +14,11 @@ from core.rsa import kid_of
 
 Body = Any
 """A frame of mail as it came, which nobody here looks into: bytes, or something with a length that ``bytes()`` copies."""
-Copy = tuple["Connection", bytes, int, int, tuple["Connection", ...], Body, bytes | None]
-"""A copy on its way: who sent it, its mid, its place among the recipients, its size in bytes, all that were given it, and the
-frames behind its head: ``common``, and from a fan-out the recipient's wrap."""
+Copy = tuple["Connection", bytes, int, int, tuple["Connection", ...], Body]
+"""A copy on its way: who sent it, its mid, its place among the recipients, its size in bytes, and all that were given it.
+
+The last is what a mailbox may need: the ``common`` of a SEND, or a pair of ``common`` and wrap; None for whoever has none.
+"""
 
 
 class Connection:
@@ -25,7 +26,6 @@ class Connection:
 
     __slots__ = (
         "behind",
-        "budget",
         "bytes_out",
         "catch_up",
         "challenge",
@@ -33,6 +33,8 @@ class Connection:
         "copies",
         "hello",
         "kid",
+        "left",
+        "owned",
         "ready",
         "results",
         "rid",
@@ -51,7 +53,8 @@ class Connection:
         self.behind = False  # could not be sent a roster change, so needs the whole roster
         self.sender = hello.user.encode("ascii")
         self.kid = b64url(kid_of(hello.ik))
-        self.budget = Budget()
+        self.owned = False  # whether its user's name is its key's for good, so that there is a mailbox
+        self.left = 0  # messages that it may send before it asks for more
         self.copies: dict[int, Copy] = {}  # given to it and not acknowledged; those from the mailbox are in `catch_up`
         self.bytes_out = 0
         self.catch_up = CatchUp()
@@ -129,7 +132,8 @@ class Directory:
 
     def receiving(self, user: str) -> tuple[Connection, ...]:
         """The connections of this user that receive."""
-        return tuple(one for one in self.connections_of(user) if one.hello.mode is Mode.FULL)
+        known = self._users.get(user)
+        return tuple([one for one in known.connections if one.hello.mode is Mode.FULL]) if known else ()
 
     def set_live(self, user: str, live: bool) -> None:
         """Whether new mail may be given to this user at once, or has to wait behind what waits already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sqlite3
@@ -12,19 +13,51 @@ from typing import Final, Generic, TypeVar
 
 from core.errors import BrokerFailed
 
+log = logging.getLogger("broker")
+
 LOOK_AGAIN: Final = 0.5  # seconds until an idle thread looks for what there is to do besides
 _Operation = TypeVar("_Operation")
 _Answer = TypeVar("_Answer")
 
 
+class Trouble:
+    """Says so, once each, when ``what`` can be written no more (and what follows from it), and when it can again."""
+
+    def __init__(self, what: str, consequence: str) -> None:
+        self._what = what
+        self._consequence = consequence
+        self._lasts = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the last attempt to write failed. Other threads may ask."""
+        return self._lasts
+
+    def begins(self, error: sqlite3.Error) -> None:
+        """Writing has failed."""
+        if not self._lasts:
+            self._lasts = True
+            log.error("%s cannot be written: %s. %s", self._what, error, self._consequence)
+
+    def ends(self) -> None:
+        """Writing has worked."""
+        if self._lasts:
+            self._lasts = False
+            log.warning("%s can be written again.", self._what)
+
+
 class Disk(Generic[_Operation, _Answer]):
-    """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``."""
+    """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``.
+
+    ``failure`` says why nothing more can come of it, if so.
+    """
 
     def __init__(self, database: sqlite3.Connection, name: str) -> None:
         self._database: Final = database
         self._wake: Callable[[], None] = lambda: None
         self._todo: queue.SimpleQueue[Sequence[_Operation] | threading.Event | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self.failure: str | None = None
         self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -58,7 +91,7 @@ class Disk(Generic[_Operation, _Answer]):
         self._database.close()
 
     def _handle(self, operations: Sequence[_Operation]) -> None:
-        """Carry these out; none if nothing came for a while. Raises nothing that the thread could go on after."""
+        """Carry these out; none if nothing came for a while."""
         raise NotImplementedError
 
     def _answer(self, *answers: _Answer) -> None:
@@ -66,6 +99,10 @@ class Disk(Generic[_Operation, _Answer]):
             self._done.put(one)
         if answers:
             self._wake()
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        self._wake()
 
     def _work(self) -> None:
         ending = False
@@ -85,9 +122,14 @@ class Disk(Generic[_Operation, _Answer]):
                     batch = self._todo.get_nowait()
             except queue.Empty:
                 pass
-            self._handle(operations)
-            for one in reached:
-                one.set()
+            try:
+                self._handle(operations)
+            except BaseException as error:  # no error of a database: nothing is known of what was to be done
+                self._fail(f"A thread of the broker has failed: {error!r}.")
+                raise
+            finally:
+                for one in reached:
+                    one.set()
 
 
 def open_database(path: Path, what: str, version: int, schema: Sequence[str], *, busy: float) -> sqlite3.Connection:
@@ -110,7 +152,8 @@ def open_database(path: Path, what: str, version: int, schema: Sequence[str], *,
             raise BrokerFailed(why=f"The {what} {path} is of version {found}; this program knows {version}.")
         for statement in schema:
             database.execute(statement)
-        database.execute(f"PRAGMA user_version = {version}")
+        if found != version:
+            database.execute(f"PRAGMA user_version = {version}")
     except sqlite3.Error as error:
         database.close()
         raise BrokerFailed(why=f"The {what} {path} cannot be used: {error}.") from error

@@ -48,6 +48,7 @@ class Door:
         self._random = random
         self._unproven: dict[bytes, Connection] = {}
         self._claims: dict[bytes, tuple[Connection, Claimed | Admitted]] = {}
+        self._bundles: dict[str, list[Bundled]] = {}  # by user: the one on its way to the log, and the newest since
 
     def find(self, rid: bytes) -> Connection | None:
         """The connection with this routing id, if it is at its login."""
@@ -97,6 +98,13 @@ class Door:
         key, invite = self._ledger.invite(connection.client_key) or (None, None)
         if owner or (invite and (hello.user, kid) in invite.guests):
             return Entrance.GRANTED
+        kind = Claimed if hello.kind is Kind.PROFILE else Admitted
+        for _, claim in self._claims.values():
+            if type(claim) is kind and (claim.user, claim.kid, claim.invite) == (hello.user, kid, key):
+                self._claims[connection.rid] = (connection, claim)  # it came back before its claim was written
+                return Entrance.WAITING
+        if len(self._claims) >= UNPROVEN_MAX:  # the log is slow, or cannot be written now
+            return Reason.BUSY
         if invite:
             on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
@@ -128,6 +136,10 @@ class Door:
                     lost = isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid)
                     if self._unproven.get(rid) is connection:
                         yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
+            if isinstance(event, Bundled) and event in self._bundles.get(event.user, ()):
+                _, *newer = self._bundles.pop(event.user)
+                for bundle in newer:
+                    self._log_bundle(bundle)
 
     def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> int | None:
         """Log a newer bundle of the profile that said ``hello``; returns its ``seq``.
@@ -144,8 +156,17 @@ class Door:
         owner, kid = self._ledger.owner(user), b64url(bundle.ik.kid)
         # A name can have been released while its old owner is connected.
         if owner and owner.kid == kid and bundle.seq > self._ledger.newest_bundle(user):
-            self._to_log(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
+            self._log_bundle(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
         return bundle.seq
+
+    def _log_bundle(self, bundle: Bundled) -> None:
+        """Log it, or keep it until the one before is in the log: of those that come meanwhile, only the newest matters."""
+        waiting = self._bundles.setdefault(bundle.user, [])
+        if not waiting:
+            self._to_log(bundle)
+            waiting.append(bundle)
+        elif bundle.kid != waiting[-1].kid or bundle.seq > waiting[-1].seq:
+            waiting[1:] = [bundle]
 
     def leave(self, connection: Connection) -> None:
         """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same, once in the log,

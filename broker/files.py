@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from broker.curve import CurveKeys, new_curve_keys
-from core.errors import BrokerFailed
+from core.errors import BadAddress, BrokerFailed
 from core.limits import CURVE_KEY_BYTES
 from core.places import (
     FILE_NAME,
     ConnectionFile,
+    decode_connection_file,
     default_data_dir,
     encode_connection_file,
     runtime_copy,
@@ -50,13 +51,25 @@ def load_or_make_keys(folder: Path) -> CurveKeys:
 
     Raises BrokerFailed for a key file that is damaged or open to other users; it is never overwritten.
     """
+    keys = load_keys(folder)
+    if keys is None:
+        keys = new_curve_keys()
+        save_keys(folder, keys)
+    return keys
+
+
+def save_keys(folder: Path, keys: CurveKeys) -> None:
+    """Write the key file of a folder that has none; raises BrokerFailed."""
+    os.close(_write(folder / KEY_NAME, keys.public + keys.secret))
+
+
+def load_keys(folder: Path) -> CurveKeys | None:
+    """The CURVE pair in the folder, None if there is none; raises what ``load_or_make_keys`` raises."""
     path = folder / KEY_NAME
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        keys = new_curve_keys()
-        os.close(_write(path, keys.public + keys.secret))
-        return keys
+        return None
     except OSError as error:
         raise BrokerFailed(why=f"The key file {path} cannot be read: {error.strerror}.") from error
     try:
@@ -109,6 +122,18 @@ def _written(place: Path, raw: bytes) -> Iterator[None]:
             if place.read_bytes() == raw:
                 place.unlink()
         os.close(handle)
+
+
+def running(folder: Path) -> ConnectionFile | None:
+    """What the broker that runs on this folder wrote down for its clients; None if none runs.
+
+    The broker's own lock is left alone: one that is starting must not find it taken.
+    """
+    path = folder / FILE_NAME
+    with contextlib.suppress(OSError, BadAddress):
+        if _is_locked(path):
+            return decode_connection_file(path.read_bytes())
+    return None
 
 
 def _is_locked(path: Path) -> bool:

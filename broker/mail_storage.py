@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from broker.disk import Disk, open_database
+from broker.disk import Disk, Trouble, open_database
 from broker.mail_values import (
     Answer,
     Committed,
@@ -38,7 +38,7 @@ from core.messages import Status
 log = logging.getLogger("broker")
 
 MAIL_NAME: Final = "mail.db"
-_VERSION: Final = 1
+MAIL_VERSION: Final = 1
 _BUSY: Final = 2.0  # seconds for another process to finish writing; senders wait as long
 _OLD_AT_ONCE: Final = 512
 # The integer key is the only one: each other key makes a row cost two to five times as much. What is read at every start
@@ -52,10 +52,13 @@ _SCHEMA: Final = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, user TEXT NOT NULL, kid TEXT NOT NULL, at INTEGER NOT NULL,
         mid BLOB NOT NULL, recipient TEXT NOT NULL, status INTEGER NOT NULL, proof BLOB) STRICT""",
 )
-# What keeps a read from succeeding now; anything else is wrong with what is there.
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CANTOPEN})
+# What keeps a read from succeeding now: other processes' locks. Anything else is wrong with what is there.
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
+
+_COLUMNS: Final = ("id", "user", "kid", "at", "sender", "sender_kid", "mid", "common", "wrap")  # as in Put
 
 _Change = Put | Drop | Purge
+_Row = TypeVar("_Row")
 
 
 class SqliteMailStorage(Disk[Operation, Answer]):
@@ -66,21 +69,29 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", _VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
-        self._trouble = False
+        self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
+
+    def contents(self) -> Contents:
+        """See ``MailStorage``."""
+        copies = self._rows("SELECT id, user, kid, size FROM mail ORDER BY id", StoredCopy)
+        receipts = self._rows("SELECT id, user, kid FROM receipts ORDER BY id", StoredReceipt)
+        last_copy = sum(self._rows("SELECT max(id) FROM mail WHERE true HAVING max(id)", int))
+        last_receipt = sum(self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'", int))
+        return Contents(copies, receipts, last_copy, last_receipt)
+
+    def _rows(self, query: str, kind: Callable[..., _Row]) -> Iterator[_Row]:
         try:
-            self.contents: Contents = self._read_contents()
+            for row in self._database.execute(query):
+                yield kind(*row)
         except sqlite3.Error as error:
-            self._database.close()
             raise BrokerFailed(why=f"The mailbox {self._path} cannot be used: {error}.") from error
 
-    def _read_contents(self) -> Contents:
-        rows = self._database.execute
-        copies = [StoredCopy(*row) for row in rows("SELECT id, user, kid, size FROM mail ORDER BY id")]
-        receipts = [StoredReceipt(*row) for row in rows("SELECT id, user, kid FROM receipts ORDER BY id")]
-        highest = rows("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
-        return Contents(copies, receipts, copies[-1].id if copies else 0, highest[0] if highest else 0)
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]
@@ -96,10 +107,12 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                     changes.append(one)
         if not changes or self._commit(changes):
             return
-        owed = [one for one in changes if not isinstance(one, Put)]
-        self._answer(Unstored(tuple(one.id for one in changes if isinstance(one, Put))))
-        # Where there is no room for mail, there may be some once this is gone.
-        self._owed = owed if len(owed) == len(changes) or not self._commit(owed) else []
+        puts = tuple(one.id for one in changes if isinstance(one, Put))
+        self._owed = [one for one in changes if not isinstance(one, Put)]
+        if puts:
+            self._answer(Unstored(puts))
+            if self._owed:  # where there is no room for mail, there may be some once this is gone
+                self._commit(self._owed)
 
     def _commit(self, changes: Sequence[_Change]) -> bool:
         """Write these in one transaction; returns whether they are on disk."""
@@ -113,13 +126,10 @@ class SqliteMailStorage(Disk[Operation, Answer]):
             with contextlib.suppress(sqlite3.Error):
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-            if not self._trouble:
-                self._trouble = True
-                log.error("The mailbox %s cannot be written: %s. Mail for users who are away is refused.", self._path, error)
+            self._trouble.begins(error)
             return False
-        if self._trouble:
-            self._trouble = False
-            log.warning("The mailbox %s can be written again", self._path)
+        if any(isinstance(one, Put) for one in changes):
+            self._trouble.ends()
         self._owed = []
         self._answer(Committed(tuple(changes)))
         return True
@@ -182,11 +192,24 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def _values(first: int) -> str:
+    """A row of the table ``mail`` in SQL, its parameters numbered from ``first``."""
+    one = [f"?{first + at}" for at in range(len(Put._fields))]
+    return f"({', '.join(one)}, length({one[7]}) + coalesce(length({one[8]}), 0))"
+
+
+_INSERT: Final = f"INSERT INTO mail ({', '.join(_COLUMNS)}, size) VALUES {_values(1)}"  # noqa: S608 - constants
+# Python's lock is let go, and fought for beside a busy loop, with each step of a statement: so many rows go in with one.
+_ROWS: Final = 64
+_INSERT_MANY: Final = f"{_INSERT}, {', '.join(_values(1 + row * len(Put._fields)) for row in range(1, _ROWS))}"
+
+
 def _put(database: sqlite3.Connection, run: Iterable[Put]) -> None:
-    database.executemany(
-        "INSERT INTO mail (id, user, kid, at, sender, sender_kid, mid, common, wrap, size) VALUES (?,?,?,?,?,?,?,?,?,?)",
-        [(*one, one.size) for one in run],
-    )
+    puts = list(run)
+    whole = len(puts) - len(puts) % _ROWS
+    for at in range(0, whole, _ROWS):
+        database.execute(_INSERT_MANY, list(chain.from_iterable(puts[at : at + _ROWS])))
+    database.executemany(_INSERT, puts[whole:])
 
 
 def _drop(database: sqlite3.Connection, run: Iterable[Drop]) -> None:

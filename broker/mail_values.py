@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -155,10 +155,10 @@ class StoredReceipt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a storage holds when it is opened, in the order of ids, and the highest ids that it has ever held."""
+    """What a storage holds when it is opened, in the order of ids, to be read once; and the highest ids that it has held."""
 
-    copies: Sequence[StoredCopy] = ()
-    receipts: Sequence[StoredReceipt] = ()
+    copies: Iterable[StoredCopy] = ()
+    receipts: Iterable[StoredReceipt] = ()
     last_copy: int = 0
     last_receipt: int = 0
 
@@ -166,10 +166,14 @@ class Contents:
 class MailStorage(Protocol):
     """A disk that never makes its caller wait. Operations take effect in the order in which they were submitted.
 
-    A Put that fails is answered with Unstored. Drop and Purge are tried again until they succeed.
+    A Put that fails is answered with Unstored. Drop and Purge are tried again until they succeed. Reads see what was
+    committed before they were submitted, and may see more. ``failure`` says why nothing more can come of it, if so.
     """
 
-    contents: Contents
+    failure: str | None
+
+    def contents(self) -> Contents:
+        """What it holds, before anything is submitted. Reading may raise BrokerFailed."""
 
     def submit(self, batch: Sequence[Operation]) -> None:
         """Carry these out, soon; returns at once."""

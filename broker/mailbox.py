@@ -15,20 +15,12 @@ from typing import Final
 from broker.directory import Connection, Copy
 from broker.ledger import Ledger
 from broker.mail_values import Contents, Drop, Operation, Purge, Put, Receipt
+from broker.quota import Quota
 from core.limits import KEPT_MAX
 from core.messages import Status
 
 RECEIPTS_MAX: Final = 10_000  # a sender who never comes back is told no more than this
 UNWRITTEN_MAX: Final = 64 * 1024 * 1024  # bytes on their way to the disk: what a slow disk may cost in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What one box may hold (copies and bytes), and for how many seconds."""
-
-    copies: int = 100_000
-    bytes: int = 256 * 1024 * 1024
-    seconds: int = 30 * 86_400
 
 
 @dataclass(slots=True, eq=False)

@@ -19,15 +19,19 @@ class Outbox:
 
     ``outgoing``: connection, frames, and whether it is a roster change, which may be made up for later. ``doomed``: routing id
     and last words, then the connection is to be cut. ``with_results``: the connections for which there are results.
+    ``counts``: how often each status was what became of a copy, since the start; what was stored counts again when that ends.
+    Other threads may read it.
     """
 
     def __init__(self) -> None:
         self.with_results: Final[set[Connection]] = set()
         self.outgoing: list[tuple[Connection, Frames, bool]] = []
         self.doomed: list[tuple[bytes, bytes]] = []
+        self.counts: Final[dict[Status, int]] = dict.fromkeys(Status, 0)
 
     def result(self, sender: Connection, mid: bytes, place: int, status: Status, proof: bytes | None = None) -> None:
         """Note what became of a copy, for its sender if that is still here."""
+        self.counts[status] += 1
         if sender.ready:
             sender.results.append(result_item(mid, place, status, proof))
             self.with_results.add(sender)

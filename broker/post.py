@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from broker.catchup import Held
+from broker.catchup import Held, Plan
 from broker.directory import Body, Connection, Copy, Directory
 from broker.ledger import Ledger
 from broker.mail_values import (
@@ -26,9 +26,10 @@ from broker.mail_values import (
     Put,
     Unstored,
 )
-from broker.mailbox import Box, Mailbox, Quota, Unwritten
+from broker.mailbox import Box, Mailbox, Unwritten
 from broker.news import News
 from broker.outbox import Outbox
+from broker.quota import Quota
 from core import frames
 from core.clock import Instant
 from core.frames import NO_PROOF
@@ -37,7 +38,7 @@ from core.messages import CaughtUp, Mode, Status
 
 _PORTION_COPIES: Final = 64
 _PORTION_BYTES: Final = 1024 * 1024
-_EXPIRY: Final = 3600.0  # seconds between looks for what is too old
+_EXPIRY: Final = 3600.0  # seconds between looks for what is too old, or a tenth of the retention if that is less
 
 
 class Post:
@@ -77,16 +78,18 @@ class Post:
             return
         number = self._next_copy()
         self._put(number, box, sender, mid, place, common, wrap)
-        self._plan(user, number, self._directory.receiving(user))
+        if receiving := self._directory.receiving(user):
+            self._plan(user, number, receiving)
 
     def secure(self, user: str, number: int, copy: Copy) -> Status | None:
         """Put a copy that was given out but not acknowledged on the disk, too; returns why that cannot be."""
-        sender, mid, place, size, targets, common, wrap = copy
+        sender, mid, place, size, targets, body = copy
         box = self.mailbox.of(user)
-        if box is None:
+        if box is None or body is None:
             return Status.GONE
         if status := self.mailbox.refusal(box, size):
             return status
+        common, wrap = body if isinstance(body, tuple) else (body, None)
         self._put(number, box, sender, mid, place, common, wrap, copy)
         for target in targets:
             if target.copies.pop(number, None):
@@ -129,9 +132,8 @@ class Post:
             for number, copy in list(sibling.copies.items()):
                 self.secure(connection.user, number, copy)
         catch_up = connection.catch_up
-        catch_up.until = self._next_copy()
-        for number in box.sizes:
-            catch_up.plan.add(number)
+        catch_up.plan = Plan(box.sizes)
+        catch_up.until = max(box.sizes, default=0) + 1
         return len(catch_up.plan)
 
     def begin(self, connection: Connection) -> None:
@@ -189,6 +191,7 @@ class Post:
         unwritten = self.mailbox.unwritten.get(number)
         receipt = None
         if unwritten is None:
+            self._outbox.counts[status] += 1
             receipt = self.mailbox.receipt(held.sender, held.sender_kid, self.wall, held.mid, box.user, status, proof)
         elif not unwritten.answered:  # not stored yet, as far as the sender knows: this is the answer
             unwritten.answered = True
@@ -282,10 +285,11 @@ class Post:
         for answer in answers:
             match answer:
                 case Committed(operations):
-                    for one in operations:
-                        if isinstance(one, Put):
-                            self._stored(one)
-                            fed.update(dict.fromkeys(self._directory.receiving(one.user)))
+                    puts = [one for one in operations if type(one) is Put]
+                    for one in puts:
+                        self._stored(one)
+                    for user in {one.user for one in puts}:
+                        fed.update(dict.fromkeys(self._directory.receiving(user)))
                     self.news.tell([one.receipt for one in operations if isinstance(one, Drop) and one.receipt])
                 case Unstored(ids):
                     for number in ids:
@@ -322,7 +326,7 @@ class Post:
         for one in holding:
             del one.catch_up.held[number]
             if copy and not unwritten.answered:  # as before: given out, and not stored
-                one.copies[number] = (*copy[:4], holding, *copy[5:])
+                one.copies[number] = (*copy[:4], holding, copy[5])
             else:
                 one.bytes_out -= unwritten.size
         if not unwritten.answered and not (copy and holding):
@@ -348,7 +352,7 @@ class Post:
                 for number in [one for one in connection.copies if one < before]:
                     self.secure(connection.user, number, connection.copies[number])
         if now.mono >= self._expire_at:
-            self._expire_at = now.mono + _EXPIRY
+            self._expire_at = now.mono + min(_EXPIRY, self.mailbox.quota.seconds / 10)
             self.to_disk.append(FindOld(self.wall - self.mailbox.quota.seconds))
 
     def _expire(self, found: FoundOld) -> None:

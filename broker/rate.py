@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Final
 
 _BURST: Final = 10  # so many seconds' worth may be sent at once
-
-
-class Budget:
-    """How many messages may still be sent; shared by all connections of a user."""
-
-    __slots__ = ("left",)
-
-    def __init__(self, left: float = math.inf) -> None:
-        self.left = left
+_LOT: Final = 64  # but no more than a small part of all
+_UNBOUNDED: Final = 2**29  # fits a machine's word
 
 
 class Budgets:
-    """The budgets of all users: ``rate`` messages a second, ten times that at once; 0 sets no bound."""
+    """What each user may still send: ``rate`` messages a second, ten times that at once; 0 sets no bound.
+
+    Connections draw from their user's budget in lots, so that a message costs them no more than counting down.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate: Final = rate
-        self._budgets: dict[str, Budget] = {}
+        self._most: Final = float(rate * _BURST)
+        self._left: dict[str, float] = {}  # of those who have less than the most
 
-    def of(self, user: str) -> Budget:
-        """This user's budget. It outlives connections, so that a new one brings no new budget."""
+    def draw(self, user: str) -> int:
+        """How many messages this user may send until it draws again."""
         if not self._rate:
-            return Budget()
-        return self._budgets.setdefault(user, Budget(self._rate * _BURST))
+            return _UNBOUNDED
+        left = self._left.get(user, self._most)
+        lot = min(_LOT, max(1, int(self._most) // 16), int(left))
+        self._left[user] = left - lot
+        return lot
 
-    def refill(self, seconds: float, present: Callable[[str], bool]) -> None:
-        """Time has passed. A budget that is full and whose user is not ``present`` is forgotten."""
-        most = self._rate * _BURST
-        for user, budget in list(self._budgets.items()):
-            budget.left = min(most, budget.left + seconds * self._rate)
-            if budget.left == most and not present(user):
-                del self._budgets[user]
+    def give_back(self, user: str, count: int) -> None:
+        """This much of a lot was not used."""
+        if user in self._left:
+            self._add(user, count)
+
+    def refill(self, seconds: float) -> None:
+        """Time has passed."""
+        for user in list(self._left):
+            self._add(user, seconds * self._rate)
+
+    def _add(self, user: str, count: float) -> None:
+        left = self._left[user] + count
+        if left >= self._most:
+            del self._left[user]
+        else:
+            self._left[user] = left

@@ -22,7 +22,7 @@ from broker.curve import CurveKeys
 from broker.descriptors import Descriptors, shut
 from broker.ledger import Ledger, LogEvent
 from broker.mail_values import MailStorage
-from broker.mailbox import Quota
+from broker.quota import Quota
 from broker.router import Router
 from broker.sending import Sending
 from broker.storage import Storage
@@ -58,7 +58,7 @@ _WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
 
 class Server:
-    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot bind.
+    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot, or ``mail`` cannot be read.
 
     ``keys`` is None only in benchmarks, to measure what CURVE costs.
     """
@@ -83,14 +83,14 @@ class Server:
         self._mail = mail
         self._access = Access(open_to_all, lambda key: ledger.knows(key, self._clock().wall))
         self._curve = keys is not None
-        self._context = zmq.Context()
-        self._wake: Final = Wake()
         self._stopping = False
         self._to_log: list[LogEvent] = []
         public = keys.public if keys else bytes(CURVE_KEY_BYTES)
         self.router: Final = Router(public, ledger, self._to_log.append, random=random, quota=quota, rate=rate)
         self.router.committed(storage.completed(), clock())
-        self.router.restore(mail.contents)
+        self.router.restore(mail.contents())
+        self._context = zmq.Context()
+        self._wake: Final = Wake()
         self._descriptors: Final = Descriptors()
         try:
             # ZAP must be there before the ROUTER is bound, or the first to connect would not be asked.
@@ -252,8 +252,8 @@ class Server:
         if events := self._storage.completed():
             self.router.committed(events, now)
             self._sending.outgoing()
-        if self._storage.failure:
-            raise BrokerFailed(why=self._storage.failure)
+        if failure := self._storage.failure or self._mail.failure:
+            raise BrokerFailed(why=failure)
 
     def _keep_mail(self) -> None:
         router = self.router

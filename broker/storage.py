@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from broker.disk import Disk, open_database
+from broker.disk import Disk, Trouble, open_database
 from broker.ledger import LogEvent, decode_event, encode_event
 from core.errors import LogDamaged
 
 LOG_NAME: Final = "names.db"
-_VERSION: Final = 1
+LOG_VERSION: Final = 1
 _BUSY: Final = 10.0  # seconds to wait for the commands of an administrator
 _SCHEMA: Final = ("CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, event BLOB NOT NULL) STRICT",)
 
 
 class Storage(Protocol):
-    """An append-only log that others may append to as well. ``failure`` says why it can no longer be written, if so."""
+    """An append-only log that others may append to as well. ``failure`` says why it cannot be believed any more, if so.
+
+    What cannot be appended now is appended later, in its order.
+    """
 
     failure: str | None
 
@@ -41,7 +44,8 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / LOG_NAME
         super().__init__(open_log(self._path), "securechat-log")
-        self.failure: str | None = None
+        self._trouble = Trouble(f"The log {self._path}", "Names can be claimed, and invites used, once it can.")
+        self._owed: list[LogEvent] = []
         self._read_to = 0
         self._version = 0
         try:
@@ -50,17 +54,29 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
             self._database.close()
             raise
 
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
+
     def _handle(self, operations: Sequence[LogEvent]) -> None:
+        self._owed += operations
+        wrote = bool(self._owed)
         try:
-            if operations:
-                append(self._database, operations)
+            if self._owed:
+                append(self._database, self._owed)
+                self._owed = []
             (now,) = self._database.execute("PRAGMA data_version").fetchone()
-            if operations or now != self._version:  # others may have written, too
-                self._version = now
+            if wrote or now != self._version:  # others may have written, too
                 self._read()
-        except (sqlite3.Error, LogDamaged) as error:
-            self.failure = str(error) if isinstance(error, LogDamaged) else f"The log {self._path} cannot be written: {error}."
-            self._wake()
+                self._version = now
+        except sqlite3.Error as error:
+            self._version = 0
+            self._trouble.begins(error)
+        except LogDamaged as error:
+            self._fail(str(error))
+        else:
+            self._trouble.ends()
 
     def _read(self) -> None:
         rows = self._database.execute("SELECT id, event FROM log WHERE id > ? ORDER BY id", (self._read_to,)).fetchall()
@@ -72,7 +88,7 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
 
 def open_log(path: Path) -> sqlite3.Connection:
     """Open the log, and make it if it is not there; raises BrokerFailed."""
-    return open_database(path, "log", _VERSION, _SCHEMA, busy=_BUSY)
+    return open_database(path, "log", LOG_VERSION, _SCHEMA, busy=_BUSY)
 
 
 def append(database: sqlite3.Connection, batch: Sequence[LogEvent]) -> None:

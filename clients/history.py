@@ -20,7 +20,6 @@ from core.events import (
     Event,
     Message,
     MessageReceived,
-    MessageRefused,
     MessageSent,
     Outcome,
     PeerKeyChanged,
@@ -77,12 +76,6 @@ class _Receipt(msgspec.Struct, frozen=True, array_like=True, tag="receipt"):
     outcome: Outcome
 
 
-class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    sender: str
-    mid: bytes
-    stage: str
-
-
 class _KeyChanged(msgspec.Struct, frozen=True, array_like=True, tag="key changed"):
     user: str
     old_kid: bytes
@@ -90,7 +83,7 @@ class _KeyChanged(msgspec.Struct, frozen=True, array_like=True, tag="key changed
     accepted: bool
 
 
-_Record = _Received | _Sent | _Receipt | _Refused | _KeyChanged
+_Record = _Received | _Sent | _Receipt | _KeyChanged
 _DECODER: Final[msgspec.msgpack.Decoder[_Record]] = msgspec.msgpack.Decoder(_Record)
 
 
@@ -162,9 +155,12 @@ class StoredHistory:
 
 
 def is_kept(event: Event) -> bool:
-    """Whether the history keeps events like this one."""
+    """Whether the history keeps events like this one.
+
+    Nothing that the broker could make up is kept: it could fill the disk.
+    """
     match event:
-        case MessageReceived() | MessageSent() | MessageRefused() | PeerKeyChanged():
+        case MessageReceived() | MessageSent() | PeerKeyChanged():
             return True
         case Receipt(_, _, outcome):
             return outcome.final or outcome.safe
@@ -186,8 +182,6 @@ def _record_of(event: Event) -> _Record | None:
             return _Sent(id_, to, everyone, suite, text, at)
         case Receipt(id_, user, outcome):
             return _Receipt(id_, user, outcome)
-        case MessageRefused(sender, mid, stage):
-            return _Refused(sender, mid, stage)
         case PeerKeyChanged(user, old_kid, new_kid, accepted):
             return _KeyChanged(user, old_kid, new_kid, accepted)
         case _:
@@ -207,7 +201,5 @@ def _event_of(record: _Record) -> Event:
             return MessageSent(id_, to, everyone, suite, text, at)
         case _Receipt(id_, user, outcome):
             return Receipt(id_, user, outcome)
-        case _Refused(sender, mid, stage):
-            return MessageRefused(sender, mid, stage)
         case _KeyChanged(user, old_kid, new_kid, accepted):
             return PeerKeyChanged(user, old_kid, new_kid, accepted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,7 @@ from core.limits import HASH_BYTES, REPLAY_MEMORY_MS
 from core.outbox import Copy, Outgoing
 from core.vault import Records
 
+_HOLDER: Final = 16
 _LEASE_MS: Final = 30_000
 """Whoever has not said for this long that it is still sending has died."""
 
@@ -45,15 +46,16 @@ _BODY: Final = msgspec.msgpack.Decoder(_Body)
 
 
 class StoredOutbox:
-    """See ``core.outbox.Outbox``. ``holder`` (random bytes) names the process that claims.
+    """See ``core.outbox.Outbox``. ``random`` gives that many random bytes, by which this process is known when it claims.
 
     Raises StoreFailed where the database cannot be used.
     """
 
-    def __init__(self, database: Database, records: Records, holder: bytes) -> None:
+    def __init__(self, database: Database, records: Records, *, random: Callable[[int], bytes]) -> None:
         self._database = database
         self._records = records
-        self._holder = holder
+        self._random = random
+        self._holder = random(_HOLDER)
 
     def add(self, envelopes: Sequence[Outgoing]) -> None:
         """See ``Outbox``."""
@@ -104,7 +106,9 @@ class StoredOutbox:
 
     def release(self) -> None:
         """See ``Outbox``."""
-        self._database.query("UPDATE outbox SET holder = NULL WHERE holder = ?", self._holder)
+        # Under a new name first: what cannot be released now is claimed again once nobody holds it any more.
+        before, self._holder = self._holder, self._random(_HOLDER)
+        self._database.query("UPDATE outbox SET holder = NULL WHERE holder = ?", before)
 
     def number(self, mid: bytes, user: str, kid: bytes) -> int | None:
         """See ``Outbox``."""

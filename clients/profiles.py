@@ -20,7 +20,7 @@ from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
 
 DATABASE = "profile.db"
-_BROKER = "broker"
+BROKER_SETTING = "broker"
 _DRAINED = "drained"
 
 
@@ -98,7 +98,7 @@ class OpenProfile:
     @property
     def broker(self) -> BrokerAddress | None:
         """The broker that this profile was last connected to."""
-        text = self.store.setting(_BROKER)
+        text = self.store.setting(BROKER_SETTING)
         return BrokerAddress.parse(text) if text else None
 
     def check_broker(self, address: BrokerAddress) -> BrokerAddress:
@@ -110,8 +110,8 @@ class OpenProfile:
 
     def joined(self, address: BrokerAddress) -> None:
         """Pin the broker: the first login succeeded there. A new place of the same broker is kept, too."""
-        if self.check_broker(address).url != self.store.setting(_BROKER):
-            self.store.set_setting(_BROKER, address.url)
+        if self.check_broker(address).url != self.store.setting(BROKER_SETTING):
+            self.store.set_setting(BROKER_SETTING, address.url)
 
     def drained(self) -> None:
         """All mail that waited at the broker has come: keys superseded long before now open nothing that is still to come."""

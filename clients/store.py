@@ -19,7 +19,7 @@ from core.memory import Pin, Taken
 from core.order import Stream
 from core.vault import Records
 
-_VERSION: Final = 1
+VERSION: Final = 1
 
 _SCHEMA: Final = """
 CREATE TABLE pins (
@@ -47,9 +47,9 @@ class Store(Database):
     """
 
     def __init__(self, path: Path, data_key: bytes) -> None:
-        super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA, _VERSION)
+        super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA, VERSION)
         records = Records(data_key, random=os.urandom)
-        self.outbox: Final = StoredOutbox(self, records, os.urandom(16))
+        self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)
 
     def setting(self, name: str) -> str | None:

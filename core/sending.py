@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from core.bundle import Bundle
 from core.clock import Instant
 from core.content import Text
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
-from core.errors import BadBundle
+from core.errors import BadBundle, StoreFailed
 from core.events import Event, Outcome, Receipt, Trust
 from core.frames import Frames
 from core.identity import Identity
@@ -70,17 +71,16 @@ class Sending:
         self._sent: dict[bytes, _Envelope] = {}
         self._asked: set[str] = set()
         self._pause_until = 0.0
-        self._grace_until: float | None = None  # None before the first connection
-        self._were_here: frozenset[str] | None = frozenset()  # None for not known
+        self._is_back = False
+        self._grace_until = 0.0
+        self._were_here: set[str] | None = None  # None for not known
         self._awaited: set[str] = set()
 
     def connected(self, now: Instant) -> None:
         """Begin, or begin again on a new connection."""
-        if self._grace_until is None:
-            self._grace_until = now.mono
-        else:
-            self._grace_until = now.mono + RETURN_GRACE
-            self._were_here = frozenset(self._peers.present) if self._peers.known else None
+        self._grace_until = now.mono + (RETURN_GRACE if self._is_back else 0.0)
+        self._is_back = True
+        self._were_here = self._awaited | self._peers.present.keys() if self._peers.known else None
         self._awaited.clear()
         self._asked.clear()
         self._peers.forget_bundles()
@@ -93,7 +93,8 @@ class Sending:
         self._sent.clear()
         self._asked.clear()
         self._awaited.clear()
-        self._outbox.release()
+        with contextlib.suppress(StoreFailed):  # then the claims run out by themselves
+            self._outbox.release()
 
     def came(self, users: Collection[str]) -> bool:
         """Take note that these are here; returns whether one of them is awaited, and is to be asked for again."""
@@ -109,7 +110,7 @@ class Sending:
         events: list[Event] = []
         missing: dict[str, None] = {}
         held: list[_Envelope] = []
-        if self._grace_until is not None and now.mono >= self._grace_until:
+        if now.mono >= self._grace_until:
             self._awaited.clear()
         room = _IN_FLIGHT - len(self._queue) - len(self._sent)
         if room > 0:
@@ -160,9 +161,9 @@ class Sending:
         return events
 
     def _may_return(self, item: _Envelope, user: str, now: Instant) -> bool:
-        if item.of.everyone or self._grace_until is None or now.mono >= self._grace_until:
+        if item.of.everyone or now.mono >= self._grace_until:
             return False
-        return self._were_here is None or user in self._were_here or user in item.bundles
+        return self._were_here is None or user in self._were_here
 
     def answered(self, result: Result, now: Instant) -> list[Event]:
         """Take one RESULT. One about nothing that waits is ignored: it may be late, and it can do no harm."""

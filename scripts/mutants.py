@@ -42,7 +42,7 @@ TARGETS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "core.peers": ("roster", "meet", "may_receive", "bundle", "learn"),
     "core.trust": ("holds", "seen"),
-    "core.sending": ("found", "answered", "told", "_judge", "_unnumbered"),
+    "core.sending": ("found", "answered", "told", "_judge", "_settle", "_unnumbered", "_may_return"),
     "core.vault": ("unlock", "_read"),
     "broker.door": ("check", "_check_name", "committed", "note_bundle"),
     "broker.access": ("admits", "answer"),
@@ -58,8 +58,8 @@ _FIRST: Final[dict[str, tuple[str, ...]]] = {
     "core.rsa": ("tests/attacks/test_weak_keys.py",),
     "core.frames": ("tests/core/test_frames.py", "-k", "not mutated_messages and not any_body"),
     "core.peers": ("tests/attacks/test_false_keys.py", "tests/core/test_peers.py"),
+    "core.sending": ("tests/attacks/test_told_again.py", "tests/attacks/test_false_keys.py", "tests/core/test_returning.py"),
     "core.trust": ("tests/core/test_trust.py",),
-    "core.sending": ("tests/attacks/test_told_again.py", "tests/attacks/test_false_keys.py"),
     "core.vault": ("tests/attacks/test_curious_eyes.py", "-k", "keystore and not another_user"),
     "broker.door": ("tests/attacks/test_false_names.py", "tests/attacks/test_open_doors.py"),
     "broker.access": ("tests/broker/test_access.py", "tests/attacks/test_open_doors.py"),
@@ -75,6 +75,26 @@ HARMLESS: Final[dict[str, str]] = {
     "core.bundle.read_bundle: if len(signed.body) > BUNDLE_MAX": (
         "no body in canonical form with members in range is that long, and the frame's reader has looked already; it saves the "
         "reading of what is too long"
+    ),
+    **dict.fromkeys(
+        (
+            "core.bundle.read_bundle: the size in from_b64url(body.ik, SPKI_BYTES)",
+            "core.bundle.read_bundle: the size in from_b64url(body.ek, SPKI_BYTES)",
+        ),
+        "what reads the key refuses every other length as well, before anything else",
+    ),
+    "core.frames.read_from_client: len(head) > CONTROL_MAX (of 2)": (
+        "nothing that a client may say and that passes the other checks is that long; it saves the reading of what is"
+    ),
+    "core.frames.read_from_broker: if len(head) <= _DELIVER_HEAD": (
+        "behind a head that is too short there is no name, and that is refused for not being one"
+    ),
+    **dict.fromkeys(
+        (
+            "core.rsa._private: if key.public_key().public_numbers().e != RSA_EXPONENT",
+            "core.rsa._private: key.key_size != RSA_BITS (of 2)",
+        ),
+        "the public half is held against the same policy right after; this says it before anything is done with the key",
     ),
     "core.peers.bundle: pin (of 3)": "a bundle is kept once its key is pinned, and no pin is ever taken away",
     "broker.door.committed: owner is None (of 2)": "a claim that was applied has an owner, its own or an earlier one's",

@@ -9,11 +9,15 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # How long an example takes says how busy the machine is, no more.
 settings.register_profile("here", deadline=None)
 settings.load_profile("here")
+# For mutants: a few examples, the same at each run, and no search for the smallest that fails.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, max_examples=30, phases=[Phase.explicit, Phase.generate]
+)
 
 _GRACE = 10.0  # seconds in which what a test has asked to end may end
 

@@ -36,13 +36,13 @@ class MemoryMailStorage:
         self.mail: dict[int, Put] = {}
         self.receipts: dict[int, Receipt] = {}
         self.last_receipt = 0
+        self.failure: str | None = None
         self.unwritable = False
         self.unreadable = False
         self._todo: list[Operation] = []
         self._owed: list[Drop | Purge] = []
         self._done: list[Answer] = []
 
-    @property
     def contents(self) -> Contents:
         return Contents(
             [StoredCopy(one.id, one.user, one.kid, one.size) for _, one in sorted(self.mail.items())],

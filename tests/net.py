@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import itertools
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -64,11 +66,27 @@ def identity(user: str, *, sends_only: bool = False, keys: int | None = None) ->
     return guest_identity(user, signing, None if sends_only else opening, sid=os.urandom(16), now=time.time())
 
 
+_curve_secrets: dict[bytes, bytes] = {}  # of the profiles made here, by their public keys
+
+
 def profile(user: str, *, keys: int | None = None) -> Identity:
     """A profile with keys of the pool: the next ones, or those numbered ``keys``."""
     signing, opening = key_pool()[(next(_turn) if keys is None else keys) % len(key_pool())]
-    made = Profile.create(user, signing, opening, os.urandom(32), now=time.time(), random=os.urandom)
-    return made.identity(os.urandom(32))
+    public, secret = map(z85.decode, zmq.curve_keypair())
+    _curve_secrets[public] = secret
+    return Profile.create(user, signing, opening, secret, now=time.time(), random=os.urandom).identity(public)
+
+
+def outside() -> str | None:
+    """An address of this machine at which its peers do not look local. Connecting a datagram socket sends nothing."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address = str(probe.getsockname()[0])
+        return None if ipaddress.ip_address(address).is_loopback else address
+    return None
+
+
+HERE = outside()
 
 
 class Clock:
@@ -166,21 +184,23 @@ class Wire:
         self.address = address
         self._own = context is None
         self.context = context or zmq.Context()
-        self.socket = self.context.socket(zmq.DEALER)
-        own = z85.encode(secret) if secret else zmq.curve_keypair()[1]
-        self.public = z85.decode(zmq.curve_public(own))
-        self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_public(own), own
-        self.socket.curve_serverkey = z85.encode(address.key)
-        self.socket.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1) if routing_id is None else routing_id
-        self.socket.linger = 0
-        self.socket.rcvhwm = rcvhwm
-        self.socket.sndhwm = 0
-        self.socket.sndtimeo = int(PATIENCE * 1000)
-        self.socket.rcvbuf = rcvbuf
-        self.socket.reconnect_ivl = -1
-        self.socket.connect(address.endpoints[0])
+        self._routing_id = routing_id
+        self._options = {"rcvhwm": rcvhwm, "rcvbuf": rcvbuf, "sndhwm": 0, "linger": 0, "reconnect_ivl": -1}
+        self._given = secret is not None
+        self._connect(z85.encode(secret) if secret else zmq.curve_keypair()[1])
         self.user = ""
         self.bytes_in = 0
+
+    def _connect(self, secret: bytes) -> None:
+        self.socket = self.context.socket(zmq.DEALER)
+        self.public = z85.decode(zmq.curve_public(secret))
+        self.socket.curve_publickey, self.socket.curve_secretkey = zmq.curve_public(secret), secret
+        self.socket.curve_serverkey = z85.encode(self.address.key)
+        self.socket.routing_id = b"\1" + os.urandom(ROUTING_ID_BYTES - 1) if self._routing_id is None else self._routing_id
+        self.socket.sndtimeo = int(PATIENCE * 1000)
+        for name, value in self._options.items():
+            setattr(self.socket, name, value)
+        self.socket.connect(self.address.endpoints[0])
 
     def send(self, raw: Frames) -> None:
         self.socket.send_multipart(raw)
@@ -216,7 +236,11 @@ class Wire:
         return Prove(prove(me.signing, context))
 
     def prove_up(self, me: Identity, mode: Mode = Mode.FULL) -> Prove:
-        """Begin a login; returns its last step, not yet sent."""
+        """Begin a login; returns its last step, not yet sent. A profile comes by its own CURVE key, if no other was given."""
+        secret = _curve_secrets.get(me.curve or b"")
+        if secret and not self._given:
+            self.socket.close()
+            self._connect(z85.encode(secret))
         self.user = me.user
         hello = self.hello(me, mode)
         self.say(hello)

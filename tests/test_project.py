@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
+import click
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from broker.__main__ import cli as securechat_broker
+from clients.cli import cli as securechat_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*(?: ; .+)?")
@@ -84,6 +89,38 @@ def test_make_help_lists_every_target_and_is_what_make_does() -> None:
     listed = re.findall(r"^  ([a-z]+)  ", shown[0], re.MULTILINE)
     assert {"run", "test", "broker", "ui", "demo", "check", "bench", "help"} <= set(listed)
     assert listed == targets()
+
+
+def _mentions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each ``securechat-cli …`` and ``securechat-broker …`` of a page, up to where the shell or the sentence takes over."""
+    for program, rest in re.findall(r"(?<![\w/-])(?<!-t )securechat-(cli|broker)((?: [^\s`|<>;()*,]+)+)", text):
+        yield program, [word.strip("'\"") for word in rest.split()]
+
+
+def _command(group: click.Group, words: list[str]) -> str | None:
+    """The first word that is neither an option of the group's nor the value of one."""
+    takes_value = {name for one in group.params if isinstance(one, click.Option) and not one.is_flag for name in one.opts}
+    left = iter(words)
+    for word in left:
+        if word in takes_value:
+            next(left, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_commands_that_a_page_mentions_exist(document: str) -> None:
+    groups = {"cli": securechat_cli, "broker": securechat_broker}
+    mentioned = [(program, _command(groups[program], words)) for program, words in _mentions((ROOT / document).read_text())]
+    unknown = {(program, one) for program, one in mentioned if one and one not in groups[program].commands}
+    assert unknown == set()
+    assert mentioned or document not in {"README.md", "docs/OPERATIONS.md", "docs/TROUBLESHOOTING.md"}
+
+
+def test_a_command_that_does_not_exist_would_be_noticed() -> None:
+    found = [_command(securechat_cli, words) for _, words in _mentions("say `securechat-cli --as bob sned alice 'x'` and")]
+    assert found == ["sned"]
 
 
 def test_the_page_listens_on_this_machine_only_and_reports_to_nobody() -> None:

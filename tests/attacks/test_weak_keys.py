@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
 from core import frames
 from core.bundle import Kind, Suite, read_bundle
@@ -21,7 +21,7 @@ BOB = keys_of("bob")
 HONEST = bundle("bob", BOB)
 
 
-def _spki(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+def _spki(key: rsa.RSAPublicKey | dsa.DSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -34,6 +34,7 @@ N = private_key("bob", "ek").public_key().public_numbers().n
 WEAK = {
     "16,384 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(16_384)).public_key()),
     "4,096 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(4_096)).public_key()),
+    "2,049 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(2_056) >> 7 | 1).public_key()),
     "1,024 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(1_024)).public_key()),
     "2,047 bits": _spki(rsa.RSAPublicNumbers(65537, _modulus(2_048) >> 1 | 1).public_key()),
     "an exponent of 3": _spki(rsa.RSAPublicNumbers(3, N).public_key()),
@@ -41,6 +42,12 @@ WEAK = {
     "an even modulus": BOB.opening.public.spki[:-6]
     + bytes([BOB.opening.public.spki[-6] & 0xFE])
     + BOB.opening.public.spki[-5:],
+    "the same key, for PSS": BOB.opening.public.spki.replace(
+        bytes.fromhex("2a864886f70d0101010500"), bytes.fromhex("2a864886f70d01010a3000")
+    ),
+    "DSA, made as long": _spki(
+        dsa.DSAPublicNumbers(1 << 894, dsa.DSAParameterNumbers(_modulus(1_024), _modulus(160), 2)).public_key()
+    ),
     "an elliptic curve": _spki(ec.generate_private_key(ec.SECP256R1()).public_key()),
     "another curve, made as long": _spki(ed25519.Ed25519PrivateKey.generate().public_key()).ljust(294, b"\0"),
     "bytes behind it": BOB.opening.public.spki[:-1],
@@ -86,3 +93,11 @@ def test_a_private_key_of_any_kind_becomes_an_identity(bits: int, exponent: int)
         with pytest.raises(KeyRefused) as refused:
             imported()
         assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()])
+def test_a_private_key_that_is_not_rsa_becomes_an_identity(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> None:
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for imported in (SigningKey.from_der, OpeningKey.from_der):
+        with pytest.raises(KeyRefused):
+            imported(der)

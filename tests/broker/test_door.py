@@ -14,7 +14,7 @@ from core.errors import NameTaken, NotInvited
 from core.events import Outcome, PeerKeyChanged, Refused
 from core.limits import LOGIN_TIME_MAX
 from core.memory import SessionMemory
-from core.messages import Bundles, Error, Mode, Reason, Roster, Welcome
+from core.messages import Bundles, CaughtUp, Error, Mode, Reason, Roster, Welcome
 from core.session import State
 from tests.attacks.lies import Town, profile_identity
 from tests.broker.raw import Raw, refusal
@@ -256,7 +256,7 @@ def test_whoever_did_not_hear_that_the_invite_let_them_in_comes_in_by_it_again(t
     """The WELCOME is lost after the only use was consumed: the same name and key still get by, and nobody else does."""
     key = invite(town)
     alice = town.profile("alice") if profile else town.make("alice")
-    alice.to_client = swallow(Welcome, Roster)
+    alice.to_client = swallow(Welcome, Roster, CaughtUp)
     town.begin(alice, key)
     town.settle()
     assert (alice.session.state, alice.session.in_doubt, used(town, key)) == (State.PROVING, True, 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -21,19 +19,8 @@ from core.address import BrokerAddress
 from core.errors import BrokerUnreachable, NotInvited
 from core.events import Outcome
 from tests.broker_process import BrokerProcess, admin, cli, environment
-from tests.net import PATIENCE, LocalBroker, Wire, until
+from tests.net import HERE, PATIENCE, LocalBroker, Wire, until
 
-
-def outside() -> str | None:
-    """An address of this machine at which its peers do not look local. Connecting a datagram socket sends nothing."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        address = str(probe.getsockname()[0])
-        return None if ipaddress.ip_address(address).is_loopback else address
-    return None
-
-
-HERE = outside()
 pytestmark = pytest.mark.skipif(HERE is None, reason="this machine has no address but loopback ones")
 
 

@@ -115,17 +115,21 @@ def test_two_writers_lose_nothing_and_agree_on_the_order(tmp_path: Path) -> None
         assert set(one.seen) == {event(number) for number in range(80)}
 
 
-def test_a_failure_to_write_is_reported_and_rings_the_bell(tmp_path: Path) -> None:
+def test_what_cannot_be_written_now_is_written_later_in_its_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with started(tmp_path) as one:
         with contextlib.closing(sqlite3.connect(tmp_path / LOG_NAME)) as vandal:
-            vandal.execute("DROP TABLE log")
+            vandal.execute("ALTER TABLE log RENAME TO hidden")
             vandal.commit()
-        one.storage.submit([event(1)])
-        until(lambda: one.storage.failure)
-        assert one.bell.wait(PATIENCE)
-        assert one.storage.failure is not None
-        assert str(tmp_path / LOG_NAME) in one.storage.failure
-        assert one.storage.completed() == []
+            for number in range(3):
+                one.storage.submit([event(number)])
+                one.storage.flush(PATIENCE)
+            assert (one.storage.failure, one.storage.completed()) == (None, [])
+            vandal.execute("ALTER TABLE hidden RENAME TO log")
+            vandal.commit()
+        assert one.wait_for(3) == [event(0), event(1), event(2)]
+    first, last = [record.getMessage() for record in caplog.records]
+    assert f"The log {tmp_path / LOG_NAME} cannot be written" in first
+    assert "can be written again" in last
 
 
 def test_damage_that_appears_while_it_runs_is_a_failure(tmp_path: Path) -> None:

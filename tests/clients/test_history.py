@@ -48,7 +48,6 @@ KEPT: list[Event] = [
     received(Text("hello", (("alice", 3),))),
     received(Unknown("picture"), Place(missing=2, late=True, fork=True)),
     MessageSent(os.urandom(16), ("bob", "carol"), True, Suite.HYBRID, "hi", NOW),
-    MessageRefused("bob", os.urandom(16), "signature"),
     PeerKeyChanged("bob", KID, bytes(32), accepted=False),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in Outcome if outcome.final or outcome is Outcome.STORED),
 ]
@@ -59,6 +58,7 @@ PASSING: list[Event] = [
     Disconnected("gone"),
     RosterChanged((Present("bob", Kind.GUEST, KID),), (), initial=True),
     RotationDue(),
+    MessageRefused("bob", os.urandom(16), "signature"),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in (Outcome.QUEUED, Outcome.SENT, Outcome.RATE)),
 ]
 

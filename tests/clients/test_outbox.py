@@ -13,7 +13,7 @@ import pytest
 
 from clients.store import Store
 from core.bundle import Suite
-from core.errors import LocalProtocolError, MessageTooLong, RecordDamaged
+from core.errors import LocalProtocolError, MessageTooLong, RecordDamaged, StoreFailed
 from core.events import Outcome
 from core.limits import REPLAY_MEMORY_MS
 from core.outbox import Copy, Outbox, Outgoing, SessionOutbox, compose
@@ -162,6 +162,21 @@ def test_what_the_dead_have_claimed_is_claimed_by_the_living(tmp_path: Path) -> 
         assert first.outbox.claim(9, NOW + 2 * LEASE + 1) == []
         second.outbox.release()
         assert first.outbox.claim(9, NOW + 2 * LEASE + 2) == [one]
+
+
+def test_what_could_not_be_released_is_claimed_again_later(tmp_path: Path) -> None:
+    (one,) = message()
+    with closing(store(tmp_path)) as mine, closing(sqlite3.connect(tmp_path / "profile.db")) as vandal:
+        mine.outbox.add([one])
+        assert mine.outbox.claim(9, NOW) == [one]
+        vandal.execute("ALTER TABLE outbox RENAME TO elsewhere")
+        vandal.commit()
+        with pytest.raises(StoreFailed):
+            mine.outbox.release()
+        vandal.execute("ALTER TABLE elsewhere RENAME TO outbox")
+        vandal.commit()
+        assert mine.outbox.claim(9, NOW + LEASE) == []
+        assert mine.outbox.claim(9, NOW + LEASE + 1) == [one]
 
 
 def test_what_one_claims_another_does_not(tmp_path: Path) -> None:

@@ -216,6 +216,11 @@ def test_too_long_is_refused_by_name(suite: Suite, most: int) -> None:
         check_length(bytes(most + 1), suite)
     assert str(most) in str(refused.value)
     assert refused.value.advice == ("Use the hybrid suite." if suite is Suite.CHUNKED else "Split it up.")
+    text_most = most - len(encode_content(Text("x" * 300))) + 300  # what is around a text of some length
+    for text in ("x", "x" * text_most):
+        check_text(text, suite)
+    with pytest.raises(MessageTooLong):
+        check_text("x" * (text_most + 1), suite)
     with pytest.raises(EmptyMessage):
         check_text(" \n\t", suite)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import string
+import tempfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +17,7 @@ from core.address import BrokerAddress
 from core.encoding import b64url
 from core.errors import BadAddress, BadName
 from core.names import check_name, fingerprint, is_name, normalise_name, short_fingerprint
-from core.places import ConnectionFile, decode_connection_file, encode_connection_file
+from core.places import ConnectionFile, decode_connection_file, default_data_dir, encode_connection_file, runtime_copy
 
 KEY, INVITE = bytes(range(32)), bytes(range(100, 132))
 GOOD = f"securechat://127.0.0.1:12345/{b64url(KEY)}"
@@ -91,6 +94,13 @@ def test_addresses_round_trip(where: str, hosts: tuple[str, ...], port: int) -> 
     assert invited.url == text
 
 
+@pytest.mark.parametrize(("host", "shown"), [("10.0.0.7", "10.0.0.7"), ("a.example.org", "a.example.org"), ("::1", "[::1]")])
+def test_the_same_broker_at_another_host(host: str, shown: str) -> None:
+    address = BrokerAddress.parse(f"{GOOD}/{b64url(INVITE)}").at(host)
+    assert address == BrokerAddress((shown,), 12345, KEY)  # and an invite goes no further than where it was given
+    assert BrokerAddress.parse(address.url) == address
+
+
 def test_an_invite_is_never_shown() -> None:
     secret = b64url(INVITE)
     address = BrokerAddress.parse(f"{GOOD}/{secret}")
@@ -155,7 +165,13 @@ def test_connection_files_round_trip(host: str, shown: str) -> None:
     assert content.address == BrokerAddress((shown,), 12345, KEY)
 
 
-@pytest.mark.parametrize("change", [{"v": 2}, {"pid": 0}, {"pid": -1}, {"pid": "x"}, {"url": None}])
+@pytest.mark.parametrize("pid", [1, 2**31 - 1])
+def test_any_process_may_have_written_a_connection_file(pid: int) -> None:
+    content = ConnectionFile.describe("127.0.0.1", 12345, KEY, pid)
+    assert decode_connection_file(encode_connection_file(content)) == content
+
+
+@pytest.mark.parametrize("change", [{"v": 2}, {"pid": 0}, {"pid": -1}, {"pid": 2**31}, {"pid": "x"}, {"url": None}])
 def test_other_connection_files_are_refused(change: dict[str, object]) -> None:
     good = msgspec.to_builtins(ConnectionFile.describe("127.0.0.1", 12345, KEY, 77))
     with pytest.raises(BadAddress):
@@ -166,3 +182,23 @@ def test_other_connection_files_are_refused(change: dict[str, object]) -> None:
 def test_noise_is_no_connection_file(noise: bytes) -> None:
     with pytest.raises(BadAddress):
         decode_connection_file(noise)
+
+
+def test_where_the_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    assert default_data_dir() == tmp_path / "state" / "securechat" / "broker"
+    assert runtime_copy() == tmp_path / "run" / "securechat" / "broker.json"
+
+
+def test_a_runtime_folder_that_is_somebody_elses_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor is the substitute, whose name anybody can take first."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "run").mkdir(mode=0o755)
+    (tmp_path / f"runtime-{os.getuid()}").symlink_to(tmp_path / "run")
+    assert runtime_copy() in (
+        Path(f"/run/user/{os.getuid()}/securechat/broker.json"),  # of a user who is logged in
+        tmp_path / "state" / "securechat" / "broker" / "runtime" / "securechat" / "broker.json",
+    )

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from core.encoding import b64url, from_b64url, pack, unpack
-from core.errors import KeystoreDamaged, KeystoreLocked, WrongPassphrase
-from core.vault import is_locked, lock, unlock
+from core.errors import KeystoreDamaged, KeystoreLocked, RecordDamaged, WrongPassphrase
+from core.vault import Records, is_locked, lock, unlock
 from tests.forge import counted_random
 
 MAGIC = b"sc1 keystore\n"
@@ -160,3 +160,34 @@ def test_a_header_is_canonical(locked: bytes) -> None:
 def test_what_is_too_large_is_not_read() -> None:
     with pytest.raises(KeystoreDamaged):
         is_locked(MAGIC + bytes(1024 * 1024))
+
+
+# Records on a profile's disk
+
+
+def test_a_record_is_aes_256_gcm_under_the_data_key_and_bound_to_its_name() -> None:
+    key, name = bytes(range(32)), b"message 7"
+    raw = Records(key, random=counted_random("record")).lock(PLAIN, name)
+    iv, body = raw[:12], raw[12:]
+    assert iv == counted_random("record")(12)
+    assert AESGCM(key).decrypt(iv, body, name) == PLAIN
+    assert Records(key, random=os.urandom).unlock(raw, name) == PLAIN
+
+
+def test_the_same_record_is_never_written_the_same_way_twice() -> None:
+    records = Records(bytes(32), random=os.urandom)
+    assert records.lock(PLAIN, b"a")[:12] != records.lock(PLAIN, b"a")[:12]
+
+
+def test_no_record_can_be_altered_renamed_or_cut() -> None:
+    records = Records(bytes(32), random=os.urandom)
+    raw = records.lock(PLAIN, b"message 7")
+    for at in range(len(raw)):
+        with pytest.raises(RecordDamaged):
+            records.unlock(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :], b"message 7")
+        with pytest.raises(RecordDamaged) as damaged:
+            records.unlock(raw[:at], b"message 7")
+        assert damaged.value.__cause__ is None
+    for other, name in ((records, b"message 8"), (records, b""), (Records(bytes(31) + b"x", random=os.urandom), b"message 7")):
+        with pytest.raises(RecordDamaged):
+            other.unlock(raw, name)

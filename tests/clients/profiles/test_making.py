@@ -154,16 +154,6 @@ def test_profiles_write_to_each_other_and_remember(alice: Env, bob: Env) -> None
         assert trust_of(alice, "bob") == "pinned"
 
 
-def test_a_message_that_came_while_nobody_listened_is_no_gap(alice: Env, bob: Env) -> None:
-    greet(alice, bob, "bob")
-    done = cli(alice, "send", "bob", "into the void")
-    assert done.code == 6
-    with listening(bob, None, "--json") as present:
-        ok(cli(alice, "send", "bob", "later"))
-        got(present, "later")
-        assert "missing" not in present.err.text
-
-
 # The broker's key
 
 

@@ -1,0 +1,82 @@
+"""``invite``, ``invites``, ``revoke``, ``users`` and ``release``: who may come in, and who holds which name."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+DEFAULT_PORT: Final = 12345
+
+
+@click.command()
+@click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in.")
+@click.option("--host", help="The broker's address as others see it.  [default: this machine's]")
+@click.pass_obj
+def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
+    """Make an invite and print it: a securechat:// line with a secret in it, for somebody on another machine.
+
+    Whoever has the line can use it, so send it over a channel you trust.
+    """
+    from broker import admin
+    from broker.binding import outward_address
+
+    line, name = admin.make_invite(folder, uses, days * 86_400, host or outward_address(), DEFAULT_PORT)
+    click.echo(line)
+    click.echo(
+        f"good for {uses} until {day(time.time() + days * 86_400)}; revoke it with: securechat-broker revoke {name}", err=True
+    )
+
+
+@click.command()
+@click.pass_obj
+def invites(folder: Path, /) -> None:
+    """List the invites."""
+    from broker import admin
+
+    for key, one in admin.read_ledger(folder).invites():
+        state = "revoked" if one.revoked else f"used {one.used} of {one.uses}, until {day(one.expires)}"
+        click.echo(f"{admin.invite_name(key)}  {state}")
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def revoke(folder: Path, /, name: str) -> None:
+    """Stop an invite from letting anybody new in; NAME is what 'invites' lists."""
+    from broker import admin
+
+    admin.revoke(folder, name)
+    click.echo(f"invite {name} is revoked", err=True)
+
+
+@click.command()
+@click.pass_obj
+def users(folder: Path, /) -> None:
+    """List the names that profiles hold, with their keys' fingerprints."""
+    from broker import admin
+    from core.encoding import from_b64url
+    from core.names import short_fingerprint
+
+    for owner in admin.read_ledger(folder).owners():
+        click.echo(f"{owner.user:32}  {short_fingerprint(from_b64url(owner.kid))}  since {day(owner.at)}")
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def release(folder: Path, /, name: str) -> None:
+    """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key."""
+    from broker import admin
+
+    admin.release(folder, name)
+    click.echo(f"{name} is free", err=True)
+
+
+def day(when: float) -> str:
+    """A moment (seconds since 1970) as people here write it."""
+    return datetime.fromtimestamp(when, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

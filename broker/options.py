@@ -1,0 +1,50 @@
+"""Options with a unit, as people type them: ``30d``, ``256M``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+_TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
+    """A whole number with a unit, from ``least`` to ``most`` as people would type them; its value is in the smallest unit."""
+
+    def __init__(self, name: str, units: Mapping[str, int], least: str, most: str, why: str = "") -> None:
+        self.name = name
+        self._units = units
+        self._least, self._most = least, most
+        self._why = why
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: D102 - click's
+        read = self._read(str(value))
+        if read is None:
+            units = ", ".join(unit for unit in self._units if unit)
+            self.fail(f"'{value}' is not a whole number with a unit ({units}), like {self._most}.", param, ctx)
+        least, most = self._read(self._least) or 0, self._read(self._most) or 0
+        if not least <= read <= most:
+            self.fail(f"It must be from {self._least} to {self._most}{self._why}.", param, ctx)
+        return read
+
+    def _read(self, text: str) -> int | None:
+        match = re.fullmatch(r"([0-9]{1,12})([A-Za-z]?)", text)
+        if match is None:
+            return None
+        number, unit = match.groups()
+        factor = self._units.get(unit) or self._units.get(unit.upper()) or self._units.get(unit.lower())
+        return int(number) * factor if factor else None
+
+
+def duration(least: str, most: str, why: str = "") -> Quantity:
+    """Seconds, from a number with s, m, h or d."""
+    return Quantity("duration", _TIMES, least, most, why)
+
+
+def size(least: str, most: str) -> Quantity:
+    """Bytes, from a number with K, M, G (powers of 1,024) or nothing."""
+    return Quantity("size", _SIZES, least, most)
