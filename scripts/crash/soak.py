@@ -139,9 +139,8 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
     for finding in checker.findings[:20]:
         print(f"FOUND {finding}")
     print(f"{len(checker.findings)} findings")
-    print(
-        f"the broker's memory: {idle / _MIB:.1f} MiB before, then by quarters {memory}: {'flat' if memory.is_flat else 'GROWING'}"
-    )
+    verdict = "flat" if memory.is_flat else "GROWING"
+    print(f"the broker's memory: {idle / _MIB:.1f} MiB before, then by quarters {memory}: {verdict}")
     print(f"the crowd's memory, histories and all: {crowd}; left open in the end: {left['descriptors']} descriptors")
     return not checker.findings and memory.is_flat and left["descriptors"] <= 0
 
