@@ -191,6 +191,14 @@ def test_what_comes_behind_a_copy_on_its_way_to_the_disk_waits_for_it(office: Of
     assert bob.mids == sent
 
 
+def test_a_small_message_does_not_pass_a_large_one_that_did_not_fit(office: Office) -> None:
+    alice, bob = office.join("alice"), office.join("bob")
+    sent = [office.send(alice, "bob", WINDOW_BYTES - 100), office.send(alice, "bob", 200), office.send(alice, "bob", 50)]
+    assert bob.mids == sent[:1]
+    office.ack(bob)
+    assert bob.mids == sent
+
+
 def test_a_queue_that_takes_no_more_is_tried_again_in_order(office: Office) -> None:
     alice, bob = office.join("alice"), office.join("bob")
     office.rejected.add(bob.connection)
