@@ -193,8 +193,9 @@ def test_what_comes_behind_a_copy_on_its_way_to_the_disk_waits_for_it(office: Of
 
 def test_a_small_message_does_not_pass_a_large_one_that_did_not_fit(office: Office) -> None:
     alice, bob = office.join("alice"), office.join("bob")
-    sent = [office.send(alice, "bob", WINDOW_BYTES - 100), office.send(alice, "bob", 200), office.send(alice, "bob", 50)]
-    assert bob.mids == sent[:1]
+    sent = [office.send(alice, "bob", WINDOW_BYTES // 100) for _ in range(100)]
+    sent += [office.send(alice, "bob", size) for size in (200, 20)]
+    assert bob.mids == sent[:100]
     office.ack(bob)
     assert bob.mids == sent
 
