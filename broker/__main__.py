@@ -20,7 +20,7 @@ from core.places import default_data_dir
 _data = click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder for the key, the log and the connection file.  [default: the state folder]",
+    help="Folder for the key, the databases and the connection file.  [default: the state folder]",
 )
 
 

@@ -41,7 +41,7 @@ def back_up(folder: Path, to: Path) -> None:
 
 def restore(backup: Path, folder: Path) -> None:
     """Fill an empty data folder, which is made if need be, from a backup. Raises BrokerFailed, and then it is empty again."""
-    if not (backup / LOG_NAME).is_file():
+    if not os.path.isfile(backup / LOG_NAME):  # noqa: PTH113 - Path's raises where a folder may not be looked into
         raise BrokerFailed(why=f"{backup} is no backup of a broker: it has no {LOG_NAME}.")
     if running(folder):
         raise BrokerFailed(why=f"A broker runs on the folder {folder}; stop it, and restore into an empty folder.")

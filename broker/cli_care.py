@@ -30,7 +30,10 @@ _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 )
 @click.pass_obj
 def health(folder: Path, /, timeout: float) -> None:
-    """Ask the broker that runs on the folder something, as a client would; exit with 0 if it answers, else with 1."""
+    """Say whether the broker answers.
+
+    It is asked as a client would ask it; the exit code is 0 if it answers and holds its key, else 1.
+    """
     from broker.health import check_health
 
     click.echo(f"the broker answers at {check_health(folder, timeout).where}")
@@ -40,9 +43,10 @@ def health(folder: Path, /, timeout: float) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def stats(folder: Path, /, as_json: bool) -> None:
-    """Show what is on disk: profiles, invites, and the mail that waits for each user. Who is here now is not.
+    """Show what is on disk, and what waits for whom.
 
-    It works whether the broker runs or not, and changes nothing.
+    Profiles, invites, and the mail that waits for each user; who is here now, only the metrics tell. It works whether the
+    broker runs or not, and changes nothing.
     """
     from broker.stats import read_stats
 
@@ -109,10 +113,10 @@ def _waiting_json(waiting: Waiting) -> dict[str, Any]:
 @click.argument("to", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.pass_obj
 def backup(folder: Path, /, to: Path) -> None:
-    """Copy the databases and the key into the new folder FOLDER, also while the broker runs; 'restore' puts them back.
+    """Copy the databases and the key to FOLDER.
 
-    FOLDER is made whole or not at all, and nothing is overwritten. It holds the broker's secret key: keep it as safe as
-    the data folder.
+    It works while the broker runs, too. FOLDER must be new: it is made whole or not at all, and nothing is overwritten. It
+    holds the broker's secret key, so keep it as safe as the data folder. 'restore' puts back what is in it.
     """
     from broker.backup import back_up
 
@@ -124,9 +128,10 @@ def backup(folder: Path, /, to: Path) -> None:
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.pass_obj
 def restore(folder: Path, /, source: Path) -> None:
-    """Fill the data folder, which must be empty, from the backup FOLDER. The broker must not run.
+    """Put the backup FOLDER back into an empty folder.
 
-    The broker is then as it was when the backup was made: what came later is lost to it.
+    That is the data folder (--data), on which no broker may run. The broker is then as it was when the backup was made:
+    what came later is lost to it.
     """
     from broker.backup import restore as put_back
 

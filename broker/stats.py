@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,11 @@ def read_stats(folder: Path, now: float) -> Stats:
 
 def _size(path: Path) -> int:
     """Bytes of a database and the files that SQLite keeps beside it."""
-    return sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
+    size = 0
+    for one in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(FileNotFoundError):  # those beside it go when nobody uses it any more
+            size += one.stat().st_size
+    return size
 
 
 def _free(folder: Path) -> int:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @shared_options
 @click.pass_context
 def doctor(context: click.Context, /, **options: Any) -> None:
-    """Check what SecureChat needs on this machine, and say of each thing that it is well, or what to do.
+    """Check what SecureChat needs on this machine.
 
-    It looks at all profiles, or at that of --profile, without unlocking any; at the broker that would be used; and whether that
-    answers. Nothing is changed, and nothing sent. The exit code is 0 if all is well, else 1.
+    Of each thing it says that it is well, or what to do. It looks at all profiles, or at that of --profile, without unlocking
+    any; at the broker that would be used; and whether that answers. Nothing is changed, and nothing sent. The exit code is 0
+    if all is well, else 1.
     """
     settings = merge(context, **options)
     code = OK

@@ -86,6 +86,9 @@ HARMLESS: Final[dict[str, str]] = {
     "core.frames.read_from_client: len(head) > CONTROL_MAX (of 2)": (
         "nothing that a client may say and that passes the other checks is that long; it saves the reading of what is"
     ),
+    "core.frames.read_from_broker: if len(head) <= _DELIVER_HEAD": (
+        "behind a head that is too short there is no name, and that is refused for not being one"
+    ),
     **dict.fromkeys(
         (
             "core.rsa._private: if key.public_key().public_numbers().e != RSA_EXPONENT",

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +46,7 @@ def tell(checker: Checker, counts: Counter[str]) -> None:
 def find(bug: str, plan: Plan) -> bool:
     """Plant a bug and see whether the checker finds it, and says what it is."""
     for attempt in range(_TRIES):
-        one = Plan(kills=plan.kills, seed=plan.seed + attempt, interval=plan.interval, pace=plan.pace, stall=plan.stall,
-                   patience=plan.patience, bug=bug)  # fmt: skip
-        checker, counts = run(one, minutes=1)
+        checker, counts = run(replace(plan, seed=plan.seed + attempt, bug=bug), minutes=1)
         kinds = Counter(finding.kind for finding in checker.findings)
         told = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()) or "nothing"
         print(f"planted '{bug}' ({BUGS[bug].about}): {counts['kills']} kills, found {told}", flush=True)
@@ -76,7 +75,7 @@ def main() -> int:
             tell(checker, counts)
             failures += bool(checker.findings) or counts["kills"] < options.kills
         for bug in BUGS if options.plant == "all" else () if options.plant == "none" else (options.plant,):
-            failures += not find(bug, Plan(kills=16, seed=options.seed, interval=0.4, pace=20, stall=1.0, patience=4.0))
+            failures += not find(bug, Plan(kills=8, seed=options.seed, interval=1.0, pace=20, patience=4.0))
     except (Failed, SecureChatError) as error:
         print(error, file=sys.stderr)
         return 1

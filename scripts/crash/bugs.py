@@ -1,7 +1,7 @@
 """Bugs to plant, so that the checker can show that it finds them. They exist only in processes that the crash test starts.
 
 ``python -m scripts.crash.bugs BUG MODULE ...`` runs a module with the bug in it. Where a bug opens a window for a kill, the
-disk is made slow as well: the window is as wide as it would be on a busy machine.
+process is made slow there: the window is as wide as it would be on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clients.transport import Transport
     from core.session import Session
 
-_SLOW: Final = 0.1  # seconds that a disk needs
+_SLOW: Final = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,27 @@ def _acknowledge_early() -> None:
 
 def _forget_what_came() -> None:
     from clients.store import Store
+    from clients.transport import Transport
 
-    def make(_: Callable[[Store, bytes, bytes], bytes | None]) -> object:
+    def make_taken(_: Callable[[Store, bytes, bytes], bytes | None]) -> object:
         return lambda *_: None
 
-    _replace(Store, "taken", make)
+    def make_receive(receive: Callable[[Transport, Any, Session], None]) -> object:
+        def receiving(self: Transport, sock: Any, session: Session) -> None:
+            receive(self, sock, session)
+            time.sleep(_SLOW)
+
+        return receiving
+
+    _replace(Store, "taken", make_taken)
+    _replace(Transport, "_receive", make_receive)
 
 
 def _forget_what_is_sent() -> None:
     from clients.outbox import StoredOutbox
+    from clients.transport import Transport
 
-    def make(claim: Callable[[StoredOutbox, int, int], list[Any]]) -> object:
+    def make_claim(claim: Callable[[StoredOutbox, int, int], list[Any]]) -> object:
         def claiming(self: Any, most: int, now_ms: int) -> list[Any]:
             with self._database.together():
                 claimed = claim(self, most, now_ms)
@@ -84,7 +94,16 @@ def _forget_what_is_sent() -> None:
 
         return claiming
 
-    _replace(StoredOutbox, "claim", make)
+    def make_flush(flush: Callable[[Transport, Any, Session], None]) -> object:
+        def flushing(self: Transport, sock: Any, session: Any) -> None:
+            if session._out:
+                time.sleep(_SLOW)
+            flush(self, sock, session)
+
+        return flushing
+
+    _replace(StoredOutbox, "claim", make_claim)
+    _replace(Transport, "_flush", make_flush)
 
 
 def _mark_before_printing() -> None:
@@ -95,7 +114,7 @@ def _mark_before_printing() -> None:
             for event in events(self, timeout, cursor, since):
                 if cursor:
                     self.mark_shown(cursor)
-                    time.sleep(_SLOW / 10)
+                    time.sleep(_SLOW)
                 yield event
 
         return marking
@@ -118,7 +137,7 @@ def _answer_before_the_disk() -> None:
 
     def make_commit(commit: Callable[..., bool]) -> object:
         def committing(self: Any, changes: Any) -> bool:
-            time.sleep(_SLOW)
+            time.sleep(3 * _SLOW)
             return commit(self, changes)
 
         return committing
@@ -142,7 +161,7 @@ BUGS: Final = {
     ),
     "outbox-forgets": Bug(
         "a message leaves the outbox when it is sent, not when it is answered",
-        ("sender", "script"), (Kind.UNSENT,), _forget_what_is_sent,
+        ("sender", "script"), (Kind.UNSENT, Kind.UNTOLD), _forget_what_is_sent,
     ),
     "marked-first": Bug(
         "'listen' notes that it has printed a line before it prints it",

@@ -15,7 +15,7 @@ from clients.chat import ChatClient
 from clients.keystore import Keystore
 from clients.profiles import OpenProfile
 from core.address import BrokerAddress
-from core.events import Message, MessageReceived
+from core.events import Event, Message, MessageReceived
 from core.messages import Mode
 from core.profile import Profile
 from scripts.crash.checker import Evidence, Shown
@@ -81,7 +81,7 @@ def take_down(evidence: Evidence, home: Path, name: str, journal: Path) -> None:
             evidence.gaps[name, senders[kid]] = profile.store.stream(kid, sid).missing
 
 
-def _messages(events: Sequence[object]) -> Iterator[Message]:
+def _messages(events: Sequence[Event]) -> Iterator[Message]:
     return (event.message for event in events if isinstance(event, MessageReceived))
 
 

@@ -30,6 +30,7 @@ from tests.broker_process import environment
 from tests.keys import NAMES
 
 _START_MAX: Final = 60.0
+_SHOW_MAX: Final = 30.0  # seconds in which `listen` must have got on with what is in the history
 _STEP: Final = 0.01
 # Alice and mallory are away until the end; bob reads and writes, in two processes of one profile.
 SENDERS: Final = ("alice", "bob")
@@ -42,7 +43,7 @@ _SCRIPT_FINE: Final = (0, 3, 7, 8)  # sent, no broker, only some copies, not in 
 class Plan:
     """How much is done: ``kills`` in all, about ``interval`` seconds apart; ``pace`` messages a second from each sender.
 
-    A link may be stalled for ``stall`` seconds at most. ``patience`` is for how many seconds nothing may change, in the end,
+    A link may be stalled for ``stall`` seconds at most. ``patience`` is for how many seconds nothing may arrive, in the end,
     until no more is expected. ``bug`` is planted.
     """
 
@@ -139,13 +140,13 @@ class World:
             seed = f"{self._plan.seed} {name} {self._rng.random()}"
             where = ["--home", str(self._home), "--profile", name, "--broker", self._url(port)]
             told = ["--journal", str(self._journal(name)), "--pace", str(self._plan.pace), "--seed", seed]
-            return [*where, *told, *(reader for reader in READERS if reader != name)]
+            return [*where, *told, *(other for other in NAMES if other != name)]
 
         return self._actor("sender", f"sender-{name}", command, module="scripts.crash.sender")
 
     def _script_command(self) -> Sequence[str]:
         text = next(self._script_texts)
-        to = self._rng.sample(READERS, self._rng.choice((1, 1, 3)))
+        to = self._rng.sample([*READERS, "alice"], self._rng.choice((1, 1, 3)))
         self._script_journal.say(Tried(text))
         return [*self._cli(SCRIPT, self._links[0].port), "send", *to, text, "--json", "--timeout", "5s"]
 
@@ -175,8 +176,10 @@ class World:
     def shake(self, until: float) -> None:
         """Kill and start again, cut and stall, until there were as many kills as planned, or (monotonic) ``until``."""
         rng, plan = self._rng, self._plan
-        kill_at = time.monotonic() + 2 * plan.interval
-        mischief_at = time.monotonic() + 3 * plan.interval
+        while time.monotonic() < until and not all(one.runs and one.output(1).stat().st_size for one in self._listeners.values()):
+            self._restart(time.monotonic())
+            time.sleep(_STEP)
+        kill_at = mischief_at = time.monotonic()
         while self.counts["kills"] < plan.kills and (now := time.monotonic()) < until:
             self._restart(now)
             if now >= kill_at:
@@ -185,7 +188,8 @@ class World:
                     self._kill(victim, now)
             if now >= mischief_at:
                 mischief_at = now + rng.uniform(0.5, 4.0) * plan.interval
-                self._disturb(rng.choice(self._links))
+                if not plan.bug:
+                    self._disturb(rng.choice(self._links))
             time.sleep(_STEP)
 
     def _victims(self) -> list[Actor]:
@@ -195,6 +199,8 @@ class World:
         if self._rng.random() < 0.03:
             return running
         weights = {"broker": 3.0, "listen": 2.0, "sender": 2.0, "script": 1.0}
+        if self._plan.bug:
+            weights.update(dict.fromkeys(BUGS[self._plan.bug].roles, 10.0))
         return self._rng.choices(running, [weights[actor.role] for actor in running])
 
     def _kill(self, victim: Actor, now: float) -> None:
@@ -253,16 +259,19 @@ class World:
         with contextlib.ExitStack() as stack:
             profiles = [stack.enter_context(opened(self._home, name)) for name in NAMES]
             before: list[int] = []
-            limit = time.monotonic() + self._plan.patience
-            while time.monotonic() < limit:
+            moved = time.monotonic()
+            patience = _SHOW_MAX
+            while time.monotonic() < moved + patience:
                 for actor in (*retries, *self._listeners.values()):
                     actor.look()
                     actor.start()
-                left = [number for profile in profiles for number in (unsettled(profile), unshown(profile))]
+                to_show = [unshown(profile) for profile in profiles]
+                left = [*to_show, *(unsettled(profile) for profile in profiles)]
                 if not any(left):
                     break
                 if left != before:
-                    before, limit = left, time.monotonic() + self._plan.patience
+                    before, moved = left, time.monotonic()
+                patience = _SHOW_MAX if any(to_show) else self._plan.patience
                 time.sleep(10 * _STEP)
         for actor in (*retries, *self._listeners.values(), self._broker):
             actor.stop()

@@ -112,6 +112,8 @@ def test_the_most_that_fits() -> None:
     assert read_client(frames.fanout(mid, users, b"c", [b"w"] * RECIPIENTS_MAX)) == messages.Fanout(
         mid, users, b"c", (b"w",) * RECIPIENTS_MAX
     )
+    longest = bytes(WRAP_MAX)
+    assert read_client(frames.fanout(mid, ["bob"], b"c", [longest])) == messages.Fanout(mid, ("bob",), b"c", (longest,))
     acks = [(at.to_bytes(8, "big"), bytes(32)) for at in range(ACKS_MAX)]
     assert read_client(frames.ack(acks)) == messages.Ack(tuple(acks))
     items = [Result(mid, at, Status.DELIVERED, bytes(32)) for at in range(RESULTS_MAX)]
@@ -143,6 +145,83 @@ def test_one_too_many() -> None:
     for raw in too_many:
         with pytest.raises(FrameError):
             read_broker(raw)
+
+
+MID = bytes(16)
+HELLO = messages.Hello((1,), messages.Mode.FULL, "bob", Kind.GUEST, bytes(294), None, None, bytes(32))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        frames.control(msgspec.structs.replace(HELLO, user="everyone")),
+        *(
+            frames.control(message)
+            for bundle in (SignedBundle(bytes(2049), bytes(256)), *(SignedBundle(b"", bytes(size)) for size in (255, 257)))
+            for message in (msgspec.structs.replace(HELLO, bundle=bundle), messages.Renew(bundle))
+        ),
+        frames.control(messages.Lookup(("bob", "everyone"))),
+        frames.control(messages.Lookup(tuple(f"u{at}" for at in range(LOOKUP_MAX + 1)))),
+        frames.send(MID, "everyone", b"c"),
+        frames.send(MID, "", b"c"),
+        [*frames.send(MID, "bob", b"c"), b""],
+        [b"S" + MID + b"b\xc3\xb8b", b"c"],
+        frames.send(MID, "bob", bytes(FRAME_MAX + 1)),
+        frames.fanout(MID, (), b"c", ()),
+        frames.fanout(MID, ("bob",), b"c", ()),
+        frames.fanout(MID, ("bob",), b"c", (b"w", b"w")),
+        frames.fanout(MID, ("bob", "carol"), b"c", (b"w",)),
+        frames.fanout(MID, ("bob", "bob"), b"c", (b"w", b"w")),
+        frames.fanout(MID, ("bob", "everyone"), b"c", (b"w", b"w")),
+        frames.fanout(MID[1:], ("bob",), b"c", (b"w",)),
+        frames.fanout(MID + b"x", ("bob",), b"c", (b"w",)),
+        frames.fanout(MID, [f"u{at}" for at in range(RECIPIENTS_MAX + 1)], b"c", [b"w"] * (RECIPIENTS_MAX + 1)),
+        frames.ack([]),
+        frames.ack([(bytes(8), bytes(31))]),
+        frames.ack([(bytes(8), bytes(32))] * (ACKS_MAX + 1)),
+        [],
+        [b""],
+        [b"", b"c"],
+        [b"Z"],
+    ],
+)
+def test_what_no_client_may_say(raw: Frames) -> None:
+    with pytest.raises(FrameError):
+        read_client(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        frames.deliver(bytes(8), MID, "", b"c", None),
+        frames.deliver(bytes(8), MID, "everyone", b"c", None),
+        [b"D" + bytes(8) + MID[1:], b"c"],
+        [b"R"],
+        [frames.results([Result(MID, 0, Status.GONE)])[0] + b"x"],
+        [frames.results([Result(MID, 0, Status.DELIVERED, bytes(32))])[0][:-1]],
+        [b"R" + MID + b"\0\0\xff"],
+        frames.control(messages.Roster(True, False, (messages.Entry("everyone", Kind.GUEST, bytes(32)),), ())),
+        frames.control(messages.Roster(True, False, (), ("everyone",))),
+        frames.control(messages.Bundles((messages.Found("everyone", None),))),
+        frames.control(messages.Kept(0, (messages.Told(MID, "everyone", Status.GONE, None),))),
+        [],
+        [b""],
+        [b"", b"c"],
+        [b"Z"],
+    ],
+)
+def test_what_no_broker_may_say(raw: Frames) -> None:
+    with pytest.raises(FrameError):
+        read_broker(raw)
+
+
+def test_mail_of_one_kind_is_nothing_else() -> None:
+    """Only SEND and FANOUT go up in several frames, and only DELIVER comes down in them."""
+    for read, mail in ((read_client, b"SF"), (read_broker, b"D")):
+        for verb in set(range(256)) - set(mail):
+            for rest in ([b"c"], [b"c", b"bob"], [b"c", b"bob", b"w"]):
+                with pytest.raises(FrameError):
+                    read([bytes([verb]) + MID + bytes(8) + b"bob", *rest])
 
 
 def _either(raw: Frames) -> None:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from core.events import Outcome
 from core.frames import Frames
-from core.limits import HEARTBEAT, RETURN_GRACE
+from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
 from core.messages import Mode, Results
 from core.session import State
+from tests.attacks.lies import bundle, bundles_say
 from tests.pairs import Client, World, as_it_is, swallow
 
 
@@ -78,6 +79,16 @@ def test_a_connection_that_breaks_again_makes_nobody_a_stranger(world: World) ->
     world.connect(bob)
     world.tick()
     assert bob.texts() == [("alice", "are you back?")]
+
+
+def test_a_key_that_is_not_believed_is_not_waited_out(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    lose_all(world)
+    stale = bundle("bob", bob.keys, now=world.now.wall - 2 * BUNDLE_LIFE)
+    alice.to_client = bundles_say(lambda _, __: stale)
+    id_ = world.say(alice, "are you back?", "bob")
+    world.connect(alice)
+    assert alice.last(id_) == {"bob": Outcome.UNTRUSTED}
 
 
 def test_without_a_roster_the_end_of_the_wait_decides(world: World) -> None:

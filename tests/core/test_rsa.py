@@ -158,6 +158,27 @@ def test_new_keys_are_new_and_pass_the_policy() -> None:
     assert SealKey(opening.public.spki).pem.startswith("-----BEGIN PUBLIC KEY-----\n")
 
 
+def test_a_key_made_elsewhere_is_taken_and_kept() -> None:
+    key = private_key("bob", "ik")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    old_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    for signing in (SigningKey.from_pem(pem), SigningKey.from_pem(old_pem), SigningKey.from_der(BOB.signing.to_der())):
+        assert signing.public.spki == BOB.signing.public.spki
+        BOB.signing.public.verify(Purpose.LOGIN, b"x", signing.sign(Purpose.LOGIN, b"x"))
+    opening = OpeningKey.from_der(BOB.opening.to_der())
+    assert opening.open(BOB.opening.public.seal(b"x")) == b"x"
+
+
+def test_an_encrypted_private_key_is_refused_for_there_is_nobody_to_ask() -> None:
+    encrypted = private_key("bob", "ik").private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    with pytest.raises(KeyRefused):
+        SigningKey.from_pem(encrypted)
+
+
 def test_keys_do_not_show_their_secrets() -> None:
     secret = private_key("bob", "ek").private_numbers().d
     for key in (BOB.opening, BOB.signing):
