@@ -176,7 +176,9 @@ class World:
     def shake(self, until: float) -> None:
         """Kill and start again, cut and stall, until there were as many kills as planned, or (monotonic) ``until``."""
         rng, plan = self._rng, self._plan
-        while time.monotonic() < until and not all(one.runs and one.output(1).stat().st_size for one in self._listeners.values()):
+        while time.monotonic() < until and not all(
+            one.runs and one.output(1).stat().st_size for one in self._listeners.values()
+        ):
             self._restart(time.monotonic())
             time.sleep(_STEP)
         kill_at = mischief_at = time.monotonic()
