@@ -168,7 +168,7 @@ class Shaken(World):
         self.ledger = Ledger()
         self.router = Router(BROKER_KEY, self.ledger, self.unsafe.append, random=os.urandom)
         self.router.committed(self.log, self.now)
-        self.router.restore(self.disk.contents)
+        self.router.restore(self.disk.contents())
 
     def close(self) -> None:
         for store in self.stores.values():
