@@ -91,7 +91,7 @@ class Shaken(World):
         self.weather(client, 0, CALM, CALM)
         return client
 
-    def weather(self, client: Client, seed: int, up: tuple[float, ...], down: tuple[float, ...]) -> None:
+    def weather(self, client: Client, seed: int, up: tuple[float, float, float], down: tuple[float, float, float]) -> None:
         """How the link of this client is from now on; what was held comes first."""
         self.release(client)
         to_broker, to_client = Weather(random.Random(seed), *up), Weather(random.Random(~seed), *down)
@@ -196,7 +196,7 @@ class BadLinks(RuleBasedStateMachine):
         self.world.tick()
 
     @rule(seat=seats, seed=st.integers(0, 2**32), up=chances, down=chances)
-    def weather(self, seat: int, seed: int, up: tuple[float, ...], down: tuple[float, ...]) -> None:
+    def weather(self, seat: int, seed: int, up: tuple[float, float, float], down: tuple[float, float, float]) -> None:
         self.world.weather(self.seats[seat], seed, up, down)
 
     @rule(seat=seats, everyone=st.booleans(), only=st.integers(0, 1), count=st.integers(1, 3))
