@@ -73,6 +73,10 @@ mutmut: develop ## Change core/ in thousands of small ways, and see that a test 
 fuzz: develop ## Feed every parser of remote bytes with what it should refuse, 60 s each
 	@exec .venv/bin/python -m scripts.fuzz $(ARGS)
 
+.PHONY: crash
+crash: develop ## Kill broker, senders and receivers at random, and see that nothing is lost; takes about ten minutes
+	@exec .venv/bin/python -m scripts.crash $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what make and the tests made
 	rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build test-results *.egg-info
