@@ -227,6 +227,19 @@ def test_each_connection_gets_what_waits_and_the_first_acknowledgement_retires_i
     assert [one.mid for one in alice.told] == sent
 
 
+def test_where_one_connection_is_full_all_get_what_comes_then_by_the_disk(office: Office) -> None:
+    alice = office.join("alice")
+    for _ in range(100):
+        office.send(alice, "bob", WINDOW_BYTES // 100)
+    desk, phone = office.join("bob"), office.join("bob")
+    office.ack(phone, proof=REFUSED)  # it has room again; the other has not
+    mid = office.send(alice, "bob", 1000)
+    assert alice.results[mid] == [Status.STORED]
+    assert phone.mids[-1] == mid
+    office.ack(desk)
+    assert desk.mids[-1] == mid
+
+
 def test_whoever_waits_for_what_another_took_goes_on_at_once(office: Office) -> None:
     alice = office.join("alice")
     for _ in range(WINDOW_COPIES + 10):
