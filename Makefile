@@ -77,6 +77,10 @@ fuzz: develop ## Feed every parser of remote bytes with what it should refuse, 6
 crash: develop ## Kill broker, senders and receivers at random, and see that nothing is lost; takes about ten minutes
 	@exec .venv/bin/python -m scripts.crash $(ARGS)
 
+.PHONY: soak
+soak: develop ## Let 200 clients come and go for ten minutes: nothing is lost, and the broker's memory stays flat
+	@exec .venv/bin/python -m scripts.soak $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what make and the tests made
 	rm -rf .venv mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build test-results *.egg-info
