@@ -13,13 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from broker.ledger import Ledger
+from broker.mail_storage import SqliteMailStorage
+from broker.post import Post
 from broker.router import Router
+from clients.outbox import StoredOutbox
 from clients.store import Store
+from clients.transport import Transport
 from core import frames
 from core.bundle import Suite
 from core.errors import RemoteProtocolError
@@ -29,6 +34,7 @@ from core.messages import Ack, Bundles, CaughtUp, Deliver, Fanout, Kept, Lookup,
 from core.outbox import compose
 from core.profile import Profile
 from core.session import State
+from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Checker, Evidence
 from scripts.crash.journal import Line, Tried
 from tests.keys import BROKER_KEY, keys_of
@@ -65,7 +71,9 @@ class Weather:
         return [raw] * (2 if self.rng.random() < self.double else 1)
 
 
-CALM = (0.0, 0.0, 0.0)
+Chances = tuple[float, float, float]
+CALM: Chances = (0.0, 0.0, 0.0)
+ELSEWHERE = ((Transport, "_receive"), (Transport, "_flush"), (SqliteMailStorage, "_commit"))  # bugs make these slow
 
 
 class Shaken(World):
@@ -75,6 +83,7 @@ class Shaken(World):
         super().__init__()
         self._folder = folder
         self.stores: dict[Client, Store] = {}
+        self.held: dict[Client, tuple[list[Frames], list[Frames]]] = {}
         self.profiles = {
             name: Profile.create(
                 name, keys_of(name).signing, keys_of(name).opening, os.urandom(32), now=self.now.wall, random=os.urandom
@@ -91,15 +100,13 @@ class Shaken(World):
         self.weather(client, 0, CALM, CALM)
         return client
 
-    def weather(self, client: Client, seed: int, up: tuple[float, float, float], down: tuple[float, float, float]) -> None:
+    def weather(self, client: Client, seed: int, up: Chances, down: Chances) -> None:
         """How the link of this client is from now on; what was held comes first."""
         self.release(client)
         to_broker, to_client = Weather(random.Random(seed), *up), Weather(random.Random(~seed), *down)
         client.to_broker = lambda raw: to_broker(raw) if isinstance(frames.read_from_client(raw), DISTURBED) else [raw]
         client.to_client = lambda raw: to_client(raw) if isinstance(frames.read_from_broker(raw), DISTURBED) else [raw]
         self.held[client] = (to_broker.held, to_client.held)
-
-    held: dict[Client, tuple[list[Frames], list[Frames]]]
 
     def release(self, client: Client) -> None:
         """What the link held arrives."""
@@ -175,7 +182,8 @@ class Shaken(World):
             store.close()
 
 
-chances = st.tuples(*[st.sampled_from([0.0, 0.2, 0.5])] * 3)
+likely = st.sampled_from([0.0, 0.2, 0.5])
+chances = st.tuples(likely, likely, likely)
 seats = st.integers(0, len(SEATS) - 1)
 
 
@@ -187,16 +195,18 @@ class BadLinks(RuleBasedStateMachine):
         self.seats: list[Client] = []
         self.tried: dict[str, list[Line]] = {name: [] for name in NAMES}
 
-    @initialize()
-    def begin(self) -> None:
-        self.world.held = {}
+    @initialize(waits=st.booleans(), away=st.sets(seats, max_size=3))
+    def begin(self, waits: bool, away: set[int]) -> None:
         self.seats = [self.world.seat(name) for name in SEATS]
         for client in self.seats:
-            self.world.connect(client)
+            self.world.connect(client)  # each once, so that the broker knows all names
         self.world.tick()
+        for seat in away:
+            self.world.lose(self.seats[seat])
+        self.world.disk_waits = waits
 
     @rule(seat=seats, seed=st.integers(0, 2**32), up=chances, down=chances)
-    def weather(self, seat: int, seed: int, up: tuple[float, float, float], down: tuple[float, float, float]) -> None:
+    def weather(self, seat: int, seed: int, up: Chances, down: Chances) -> None:
         self.world.weather(self.seats[seat], seed, up, down)
 
     @rule(seat=seats, everyone=st.booleans(), only=st.integers(0, 1), count=st.integers(1, 3))
@@ -240,7 +250,9 @@ class BadLinks(RuleBasedStateMachine):
 
     @rule(waits=st.booleans())
     def disk(self, waits: bool) -> None:
+        """It does what it was told; from now on at once, or only when this comes again."""
         self.world.disk_waits = waits
+        self.world.store()
         self.world._emit()
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 6.0, 20.0]))
@@ -307,3 +319,20 @@ class BadLinks(RuleBasedStateMachine):
 
 def test_everything_arrives_once() -> None:
     run_state_machine_as_test(BadLinks, settings=settings(max_examples=25, stateful_step_count=40))
+
+
+@pytest.mark.parametrize(
+    ("bug", "where"),
+    [
+        ("no-replay-check", (Store, "taken")),
+        ("outbox-forgets", (StoredOutbox, "claim")),
+        ("stored-first", (Post, "_put")),
+    ],
+)
+def test_a_planted_bug_shows(bug: str, where: tuple[type, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (where, *ELSEWHERE):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # so that it is put back
+    BUGS[bug].plant()
+    quick = settings(max_examples=2000, stateful_step_count=40, phases=[Phase.generate], database=None)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(BadLinks, settings=quick)
