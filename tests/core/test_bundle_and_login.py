@@ -15,6 +15,7 @@ from core.errors import BadBundle, BadName, BadSignature
 from core.identity import guest_identity
 from core.limits import BUNDLE_LIFE, BUNDLE_MAX, CLOCK_SKEW_MS, COUNTER_MAX
 from core.login import LoginContext, check_proof, prove
+from core.rsa import Purpose
 from tests.keys import BROKER_KEY, keys_of
 
 NOW = 1_800_000_000
