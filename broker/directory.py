@@ -132,7 +132,8 @@ class Directory:
 
     def receiving(self, user: str) -> tuple[Connection, ...]:
         """The connections of this user that receive."""
-        return tuple(one for one in self.connections_of(user) if one.hello.mode is Mode.FULL)
+        known = self._users.get(user)
+        return tuple([one for one in known.connections if one.hello.mode is Mode.FULL]) if known else ()
 
     def set_live(self, user: str, live: bool) -> None:
         """Whether new mail may be given to this user at once, or has to wait behind what waits already."""

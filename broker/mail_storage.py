@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,6 +54,8 @@ _SCHEMA: Final = (
 )
 # What keeps a read from succeeding now: other processes' locks. Anything else is wrong with what is there.
 _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL})
+
+_COLUMNS: Final = ("id", "user", "kid", "at", "sender", "sender_kid", "mid", "common", "wrap")  # as in Put
 
 _Change = Put | Drop | Purge
 _Row = TypeVar("_Row")
@@ -190,11 +192,24 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def _values(first: int) -> str:
+    """A row of the table ``mail`` in SQL, its parameters numbered from ``first``."""
+    one = [f"?{first + at}" for at in range(len(Put._fields))]
+    return f"({', '.join(one)}, length({one[7]}) + coalesce(length({one[8]}), 0))"
+
+
+_INSERT: Final = f"INSERT INTO mail ({', '.join(_COLUMNS)}, size) VALUES {_values(1)}"  # noqa: S608 - constants
+# Python's lock is let go, and fought for beside a busy loop, with each step of a statement: so many rows go in with one.
+_ROWS: Final = 64
+_INSERT_MANY: Final = f"{_INSERT}, {', '.join(_values(1 + row * len(Put._fields)) for row in range(1, _ROWS))}"
+
+
 def _put(database: sqlite3.Connection, run: Iterable[Put]) -> None:
-    database.executemany(
-        "INSERT INTO mail (id, user, kid, at, sender, sender_kid, mid, common, wrap, size) VALUES (?,?,?,?,?,?,?,?,?,?)",
-        [(*one, one.size) for one in run],
-    )
+    puts = list(run)
+    whole = len(puts) - len(puts) % _ROWS
+    for at in range(0, whole, _ROWS):
+        database.execute(_INSERT_MANY, list(chain.from_iterable(puts[at : at + _ROWS])))
+    database.executemany(_INSERT, puts[whole:])
 
 
 def _drop(database: sqlite3.Connection, run: Iterable[Drop]) -> None:

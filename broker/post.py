@@ -57,7 +57,6 @@ class Post:
         self.mailbox: Final = Mailbox(ledger, quota, self.to_disk.append)
         self.wall = 0
         self._directory: Final = directory
-        self._ledger: Final = ledger
         self._next_copy = next_copy
         self._find = find
         self._outbox: Final = outbox
@@ -78,7 +77,8 @@ class Post:
             return
         number = self._next_copy()
         self._put(number, box, sender, mid, place, common, wrap)
-        self._plan(user, number, self._directory.receiving(user))
+        if receiving := self._directory.receiving(user):
+            self._plan(user, number, receiving)
 
     def secure(self, user: str, number: int, copy: Copy) -> Status | None:
         """Put a copy that was given out but not acknowledged on the disk, too; returns why that cannot be."""
@@ -284,10 +284,11 @@ class Post:
         for answer in answers:
             match answer:
                 case Committed(operations):
-                    for one in operations:
-                        if isinstance(one, Put):
-                            self._stored(one)
-                            fed.update(dict.fromkeys(self._directory.receiving(one.user)))
+                    puts = [one for one in operations if type(one) is Put]
+                    for one in puts:
+                        self._stored(one)
+                    for user in {one.user for one in puts}:
+                        fed.update(dict.fromkeys(self._directory.receiving(user)))
                     self.news.tell([one.receipt for one in operations if isinstance(one, Drop) and one.receipt])
                 case Unstored(ids):
                     for number in ids:
