@@ -57,7 +57,6 @@ class Post:
         self.mailbox: Final = Mailbox(ledger, quota, self.to_disk.append)
         self.wall = 0
         self._directory: Final = directory
-        self._ledger: Final = ledger
         self._next_copy = next_copy
         self._find = find
         self._outbox: Final = outbox

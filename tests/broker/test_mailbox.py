@@ -191,6 +191,15 @@ def test_what_comes_behind_a_copy_on_its_way_to_the_disk_waits_for_it(office: Of
     assert bob.mids == sent
 
 
+def test_a_small_message_does_not_pass_a_large_one_that_did_not_fit(office: Office) -> None:
+    alice, bob = office.join("alice"), office.join("bob")
+    sent = [office.send(alice, "bob", WINDOW_BYTES // 100) for _ in range(100)]
+    sent += [office.send(alice, "bob", size) for size in (200, 20)]
+    assert bob.mids == sent[:100]
+    office.ack(bob)
+    assert bob.mids == sent
+
+
 def test_a_queue_that_takes_no_more_is_tried_again_in_order(office: Office) -> None:
     alice, bob = office.join("alice"), office.join("bob")
     office.rejected.add(bob.connection)
@@ -216,6 +225,19 @@ def test_each_connection_gets_what_waits_and_the_first_acknowledgement_retires_i
     assert (desk.connection.bytes_out, desk.connection.catch_up.held) == (0, {})
     office.ack(desk)
     assert [one.mid for one in alice.told] == sent
+
+
+def test_where_one_connection_is_full_all_get_what_comes_then_by_the_disk(office: Office) -> None:
+    alice = office.join("alice")
+    for _ in range(100):
+        office.send(alice, "bob", WINDOW_BYTES // 100)
+    desk, phone = office.join("bob"), office.join("bob")
+    office.ack(phone, proof=REFUSED)  # it has room again; the other has not
+    mid = office.send(alice, "bob", 1000)
+    assert alice.results[mid] == [Status.STORED]
+    assert phone.mids[-1] == mid
+    office.ack(desk)
+    assert desk.mids[-1] == mid
 
 
 def test_whoever_waits_for_what_another_took_goes_on_at_once(office: Office) -> None:

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import frames
+from core.bundle import SignedBundle
 from core.events import Outcome
 from core.frames import Frames
 from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
-from core.messages import Mode, Results
+from core.messages import Bundles, Found, Mode, Results
 from core.session import State
 from tests.attacks.lies import bundle, bundles_say
 from tests.pairs import Client, World, as_it_is, swallow
@@ -51,6 +53,18 @@ def test_a_message_waits_for_who_was_here_before(world: World) -> None:
     assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.DELIVERED]}
     pass_time(world, 2 * RETURN_GRACE)
     assert len(bob.texts()) == 1
+
+
+def test_a_bundle_that_nobody_could_trust_is_not_waited_for(world: World) -> None:
+    """Bob may be on the way back, but what the broker hands out as his is no better later."""
+    alice, _ = world.join("alice"), world.join("bob")
+    lose_all(world)
+    id_ = world.say(alice, "are you back?", "bob")
+    alice.to_client = swallow(Bundles)
+    world.connect(alice)
+    forged = frames.control(Bundles((Found("bob", SignedBundle(b"{}", bytes(256))),)))
+    alice.events += alice.session.receive(forged, world.now)
+    assert alice.last(id_) == {"bob": Outcome.UNTRUSTED}
 
 
 def test_whoever_does_not_come_back_in_time_is_absent(world: World) -> None:
