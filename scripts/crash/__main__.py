@@ -59,7 +59,7 @@ def main() -> int:
     """Run; returns 1 if there was anything to find, or if a planted bug was not found."""
     parser = argparse.ArgumentParser(prog="python -m scripts.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=220)
-    parser.add_argument("--interval", type=float, default=1.3, help="seconds between two kills, about")
+    parser.add_argument("--interval", type=float, default=1.1, help="seconds between two kills, about")
     parser.add_argument("--minutes", type=float, default=10.0, help="stop killing after so long")
     parser.add_argument("--stall", type=float, default=18.0, help="the longest time that a link stalls, in seconds")
     parser.add_argument("--seed", type=int, default=int(time.time()))
