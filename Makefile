@@ -78,8 +78,8 @@ crash: develop ## Kill everything at random, some 200 times, and see that no mes
 	@exec .venv/bin/python -m scripts.crash $(ARGS)
 
 .PHONY: soak
-soak: develop ## Let 200 clients come and go for ten minutes: nothing is lost, and the broker's memory stays flat
-	@exec .venv/bin/python -m scripts.soak $(ARGS)
+soak: develop ## Let 200 clients come and go for ten minutes: no loss, and memory stays flat
+	@exec .venv/bin/python -m scripts.crash.soak $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make and the tests made
