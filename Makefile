@@ -15,7 +15,7 @@ help: ## Show this list
 	@echo "Settings, with examples:"
 	@echo "  PORT=12346          the broker's port (run, broker, demo)"
 	@echo "  UI_PORT=8600        the page's port (run, ui, demo); the next free one if it is taken"
-	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, mutmut, fuzz)"
+	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, mutmut, fuzz, crash, soak)"
 	@echo "  PYTHON=python3.13   what to make .venv with"
 
 .PHONY: run
@@ -72,6 +72,14 @@ mutmut: develop ## Change core/ in thousands of small ways, and see that a test 
 .PHONY: fuzz
 fuzz: develop ## Feed every parser of remote bytes with what it should refuse, 60 s each
 	@exec .venv/bin/python -m scripts.fuzz $(ARGS)
+
+.PHONY: crash
+crash: develop ## Kill everything at random, some 200 times, and see that no message is lost or doubled
+	@exec .venv/bin/python -m scripts.crash $(ARGS)
+
+.PHONY: soak
+soak: develop ## Let 200 clients come and go for ten minutes: no loss, and memory stays flat
+	@exec .venv/bin/python -m scripts.crash.soak $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make and the tests made

@@ -145,7 +145,7 @@ class Transport:
 
     def _connect_until_stopped(self, session: Session) -> None:
         context = zmq.Context()
-        pause, attempt = RECONNECT_FIRST, 0
+        pause, attempt, in_doubt = RECONNECT_FIRST, 0, False
         try:
             while not self._stopping.is_set():
                 endpoint = self._address.endpoints[attempt % len(self._address.endpoints)]
@@ -155,10 +155,16 @@ class Transport:
                     self._one_connection(context, endpoint, session)
                 except ConnectionEnded as end:
                     session.lost()
+                    in_doubt = isinstance(end.error, BrokerKeyMismatch) and not in_doubt
+                    if in_doubt:  # a link that is cut in the middle of a handshake looks the same, but not twice in a row
+                        attempt -= 1
+                        continue
                     if isinstance(end.error, LoginRefused):
                         self._on_events([Refused(end.error)], end.error)
                         return
                     self._on_events([Disconnected(str(end.error))], end.error)
+                else:
+                    in_doubt = False
                 if session.state is State.REFUSED or self._stopping.is_set():
                     return
                 # A connection that held for a while was a good one: begin with short pauses again.

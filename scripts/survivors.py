@@ -11,9 +11,11 @@ import argparse
 import ast
 import difflib
 import itertools
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,8 +29,9 @@ PAGE: Final = ROOT / "docs" / "SURVIVORS.md"
 WORK: Final = ROOT / "mutants"
 _TOKENS: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\w+|[<>=!]+|\s+|.")
 _SEPARATOR: Final = "ǁ"  # what mutmut puts between a class and its method
-_NOTICED: Final = ("killed", "timeout")
-_SURVIVED: Final = ("survived", "no tests")
+# Exit codes, as mutmut writes them down: pytest's, a signal's where a test took far longer than without the mutant, or its own.
+_NOTICED: Final = (1, 3, -signal.SIGXCPU, -signal.SIGKILL)
+_SURVIVED: Final = (0, 33)  # 33 where no test calls the function
 
 
 def listed(page: str) -> dict[str, str]:
@@ -94,18 +97,17 @@ def _common(one: list[str], other: list[str]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def results() -> dict[str, str]:
-    """What became of every mutant of the last run, by mutmut's name for it."""
-    told = _mutmut("results", "--all", "true", quiet=True)
-    pairs = (line.strip().rpartition(": ") for line in told.splitlines() if "__mutmut_" in line)
-    return {name: status for name, _, status in pairs}
+def results() -> dict[str, int | None]:
+    """What the tests of every mutant of the last run ended with (None for not yet), by mutmut's name for the mutant."""
+    metas = sorted((WORK / "core").glob("*.py.meta"))
+    return {name: code for meta in metas for name, code in json.loads(meta.read_bytes())["exit_code_by_key"].items()}
 
 
-def survivors(found: Mapping[str, str]) -> list[str]:
+def survivors(found: Mapping[str, int | None]) -> list[str]:
     """Those of the last run's mutants that no test noticed, described."""
     by_module: dict[str, list[str]] = {}
-    for name, status in found.items():
-        if status in _SURVIVED:
+    for name, code in found.items():
+        if code in _SURVIVED:
             module, _, short = name.rpartition(".")
             by_module.setdefault(module, []).append(short)
     return [
@@ -113,14 +115,6 @@ def survivors(found: Mapping[str, str]) -> list[str]:
         for module, names in sorted(by_module.items())
         for text in described(module, (WORK / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"), names)
     ]
-
-
-def _mutmut(*arguments: str, quiet: bool = False) -> str:
-    command = [sys.executable, "-m", "mutmut", *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE if quiet else None, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"mutmut {arguments[0]} ended with {done.returncode}; what it said stands above.")
-    return done.stdout or ""
 
 
 def main() -> int:
@@ -137,10 +131,14 @@ def main() -> int:
     if not options.list:
         if not options.resume:
             shutil.rmtree(WORK, ignore_errors=True)
-        _mutmut("run", "--max-children", str(options.jobs), *([f"{options.only}.*"] if options.only else []))
-    found = {name: status for name, status in results().items() if name.startswith(within)}
+        command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(options.jobs)]
+        ended = subprocess.run([*command, *([f"{options.only}.*"] if options.only else [])], cwd=ROOT, check=False).returncode
+        if ended:
+            print(f"mutmut ended with {ended}; what it said stands above.")
+            return 1
+    found = {name: code for name, code in results().items() if name.startswith(within)}
     alive = survivors(found)
-    unclear = [name for name, status in found.items() if status not in (*_NOTICED, *_SURVIVED)]
+    unclear = [name for name, code in found.items() if code not in (*_NOTICED, *_SURVIVED)]
     unlisted = [text for text in alive if text not in known]
     gone = [text for text in known if text.startswith(within) and text not in alive]
     if options.list:

@@ -22,7 +22,7 @@ from scripts.crash.checker import Checker
 from scripts.crash.world import Plan, World
 from scripts.processes import Failed
 
-_TRIES: Final = 3  # runs in which a planted bug must show
+_TRIES: Final = 5  # runs in which a planted bug must show
 
 
 def run(plan: Plan, minutes: float) -> tuple[Checker, Counter[str]]:
@@ -75,7 +75,7 @@ def main() -> int:
             tell(checker, counts)
             failures += bool(checker.findings) or counts["kills"] < options.kills
         for bug in BUGS if options.plant == "all" else () if options.plant == "none" else (options.plant,):
-            failures += not find(bug, Plan(kills=8, seed=options.seed, interval=1.0, pace=20, patience=4.0))
+            failures += not find(bug, Plan(kills=12, seed=options.seed, interval=1.0, pace=20, patience=4.0))
     except (Failed, SecureChatError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from scripts.processes import ROOT
+from core.address import BrokerAddress
+from core.errors import BadAddress
+from core.places import FILE_NAME, decode_connection_file
+from scripts.processes import ROOT, Failed, broker_answers
 
+_START_MAX: Final = 60.0
+_PAUSE: Final = 0.02
 _LIMIT: Final = 20.0  # seconds in which a process that is asked to end must have ended
 
 
@@ -96,6 +103,18 @@ class Actor:
             self.accidents.append(f"{self.name} did not end within {_LIMIT:g} seconds")
             process.kill()
             return process.wait()
+
+
+def wait_for_broker(broker: Actor, data: Path) -> BrokerAddress:
+    """Wait until a broker that was started answers, and return its address; raises Failed if it ends instead."""
+    until = time.monotonic() + _START_MAX
+    while time.monotonic() < until and broker.look() is None:
+        with contextlib.suppress(FileNotFoundError, BadAddress):  # not there yet, or left by the one before
+            content = decode_connection_file((data / FILE_NAME).read_bytes())
+            if content.pid == broker.pid and broker_answers(content.address):
+                return content.address
+        time.sleep(_PAUSE)
+    raise Failed("The broker did not start. " + " ".join(broker.accidents))
 
 
 def memory_of(pid: int) -> int:

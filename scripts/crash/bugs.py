@@ -96,7 +96,7 @@ def _forget_what_is_sent() -> None:
 
     def make_flush(flush: Callable[[Transport, Any, Session], None]) -> object:
         def flushing(self: Transport, sock: Any, session: Any) -> None:
-            if session._out:
+            if session._out:  # noqa: SLF001
                 time.sleep(_SLOW)
             flush(self, sock, session)
 

@@ -86,7 +86,8 @@ class Checker:
         arrived = {user: self._received(user) for user in evidence.histories}
         for user, messages in arrived.items():
             self.findings += self._kept(user, messages)
-            self.findings += self._shown(user, messages)
+            if user in evidence.shown:
+                self.findings += self._shown(user, messages)
         self.findings += self._missing({user: Counter(map(_text, messages)) for user, messages in arrived.items()})
         for (user, sender), missing in evidence.gaps.items():
             if missing:
@@ -153,7 +154,7 @@ class Checker:
         """``listen`` printed the history, in its order; after a kill it may have begun with its last line again."""
         kept = {b64url(message.id): message for message in messages}
         printed: list[str] = []
-        for run in self._evidence.shown.get(user, []):
+        for run in self._evidence.shown[user]:
             for at, line in enumerate(run):
                 message = kept.get(line.id)
                 if message is None or (line.sender, line.text) != (message.sender, _text(message)):

@@ -17,19 +17,17 @@ import msgspec
 from core.address import BrokerAddress
 from core.encoding import from_b64url
 from core.events import Outcome
-from core.places import FILE_NAME, decode_connection_file
-from scripts.crash.actors import Actor
+from scripts.crash.actors import Actor, wait_for_broker
 from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Evidence
 from scripts.crash.journal import Journal, Told, Tried
 from scripts.crash.link import Link
 from scripts.crash.people import end_leases, introduce, make_profile, opened, read_shown, take_down, unsettled, unshown
 from scripts.crash.sender import unique_texts
-from scripts.processes import LOCAL, Failed, broker_answers, port_is_free
+from scripts.processes import LOCAL, port_is_free
 from tests.broker_process import environment
 from tests.keys import NAMES
 
-_START_MAX: Final = 60.0
 _SHOW_MAX: Final = 30.0  # seconds in which `listen` must have got on with what is in the history
 _STEP: Final = 0.01
 # Alice and mallory are away until the end; bob reads and writes, in two processes of one profile.
@@ -84,7 +82,7 @@ class World:
             for number, name in enumerate(NAMES):
                 make_profile(self._home, name, number)
             self._broker.start()
-            self._address = self._wait_for_broker()
+            self._address = wait_for_broker(self._broker, self._folder / "broker")
             self._links = [Link(self._port) for _ in range(2)]
             for link in self._links:
                 self._stack.callback(link.close)
@@ -159,24 +157,14 @@ class World:
     def _journal(self, name: str) -> Path:
         return self._folder / f"{name}.journal"
 
-    def _wait_for_broker(self) -> BrokerAddress:
-        until = time.monotonic() + _START_MAX
-        while time.monotonic() < until:
-            with contextlib.suppress(FileNotFoundError):
-                address = decode_connection_file((self._folder / "broker" / FILE_NAME).read_bytes()).address
-                if broker_answers(address):
-                    return address
-            if self._broker.look() is not None:
-                break
-            time.sleep(_STEP)
-        raise Failed("The broker did not start: " + " ".join(self._broker.accidents))
-
     # Shaking it
 
     def shake(self, until: float) -> None:
         """Kill and start again, cut and stall, until there were as many kills as planned, or (monotonic) ``until``."""
         rng, plan = self._rng, self._plan
-        while time.monotonic() < until and not all(one.runs and one.output(1).stat().st_size for one in self._listeners.values()):
+        while time.monotonic() < until and not all(
+            one.runs and one.output(1).stat().st_size for one in self._listeners.values()
+        ):
             self._restart(time.monotonic())
             time.sleep(_STEP)
         kill_at = mischief_at = time.monotonic()
@@ -249,7 +237,7 @@ class World:
                 self.counts["kills"] += 1
                 self.counts[f"kills of {actor.role}"] += 1
         self._broker.start()
-        self._wait_for_broker()
+        wait_for_broker(self._broker, self._folder / "broker")
         for name in NAMES:
             end_leases(self._home, name)
             self._listeners.setdefault(name, self._listener(name, self._port))

@@ -18,9 +18,9 @@ from core import frames
 from core.events import MailboxDrained, Outcome, Receipt, Welcomed
 from core.frames import Frames
 from core.memory import Memory, SessionMemory
-from core.messages import Kept, Noted, Result, Status, Told
+from core.messages import Kept, Noted, Result, Results, Status, Told
 from tests.attacks.lies import Town
-from tests.pairs import Client
+from tests.pairs import Client, as_it_is, swallow
 
 STORED, DELIVERED = Outcome.STORED, Outcome.DELIVERED
 
@@ -79,6 +79,21 @@ def test_what_was_stored_is_not_sent_again(town: Town, memory: Memory) -> None:
     assert not [raw for raw in sent if len(raw) > 1]
     town.connect(bob)
     assert alice.last(id_) == {"bob": DELIVERED}
+
+
+def test_news_that_overtake_the_answer_end_the_copy_all_the_same(town: Town, memory: Memory) -> None:
+    alice, bob = town.join_profile("alice", memory), town.join_profile("bob")
+    town.lose(bob)
+    alice.to_client = swallow(Results)
+    id_ = town.say(alice, "for later", "bob")
+    assert alice.last(id_) == {"bob": Outcome.SENT}
+    town.connect(bob)
+    assert alice.last(id_) == {"bob": DELIVERED}
+    sent: list[Frames] = []
+    alice.to_client, alice.to_broker = as_it_is, lambda raw: sent.append(raw) or [raw]  # type: ignore[func-returns-value]
+    town.lose(alice)
+    town.connect(alice)
+    assert not [raw for raw in sent if len(raw) > 1]
 
 
 def test_the_news_find_another_run_of_the_profile(town: Town, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from clients.store import Store
 from core.bundle import Suite
 from core.errors import LocalProtocolError, MessageTooLong, RecordDamaged, StoreFailed
 from core.events import Outcome
-from core.limits import REPLAY_MEMORY_MS
+from core.limits import HEARTBEAT, REPLAY_MEMORY_MS
 from core.outbox import Copy, Outbox, Outgoing, SessionOutbox, compose
+from tests.attacks.lies import Town
 
 NOW = 1_800_000_000_000
 KID, OTHER = bytes([1]) * 32, bytes([2]) * 32
@@ -227,3 +228,32 @@ def test_texts_are_encrypted_and_bound_to_their_ids(tmp_path: Path) -> None:
         mine.outbox.waiting()
     with closing(Store(tmp_path / "profile.db", bytes(32))) as other, pytest.raises(RecordDamaged):
         other.outbox.claim(1, NOW)
+
+
+def test_a_session_forgets_what_a_failing_disk_may_not_have_kept(tmp_path: Path) -> None:
+    town = Town()
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
+        alice = town.join_profile("alice", store)
+        id_ = town.submit(alice, "hello", "bob")
+        assert alice.session.outgoing()
+        town.submit(alice, "again", "bob")
+    alice.session.forget()  # nothing can be written any more
+    assert alice.session.outgoing() == []
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store:
+        assert id_ in {one.mid for one in store.outbox.claim(10, town.now.ms + LEASE + 1)}
+
+
+def test_a_session_that_lives_holds_what_it_has_claimed(tmp_path: Path) -> None:
+    town = Town()
+    town.join("bob")
+    with closing(Store(tmp_path / "profile.db", DATA_KEY)) as store, closing(Store(tmp_path / "profile.db", DATA_KEY)) as other:
+        alice = town.join_profile("alice", store)
+        alice.to_broker = lambda raw: [raw] if len(raw) == 1 else []
+        town.say(alice, "never answered", "bob")
+        for _ in range(2 * LEASE // 1000 // int(HEARTBEAT)):
+            town.pass_time(HEARTBEAT)
+            alice.events += alice.session.tick(town.now)
+            town.settle()
+            assert other.outbox.claim(1, town.now.ms) == []
+        town.pass_time(LEASE / 1000 + 1)
+        assert len(other.outbox.claim(1, town.now.ms)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from core.bundle import ALL_SUITES, Kind, SignedBundle, read_bundle, sign_bundle
 from core.errors import BadBundle, BadName, BadSignature
 from core.identity import guest_identity
-from core.limits import BUNDLE_LIFE, BUNDLE_MAX, CLOCK_SKEW_MS
+from core.limits import BUNDLE_LIFE, BUNDLE_MAX, CLOCK_SKEW_MS, COUNTER_MAX
 from core.login import LoginContext, check_proof, prove
+from core.rsa import Purpose
 from tests.keys import BROKER_KEY, keys_of
 
 NOW = 1_800_000_000
@@ -63,6 +65,13 @@ def test_an_altered_bundle_is_refused(data: st.DataObject) -> None:
 def test_noise_is_no_bundle(body: bytes, signature: bytes) -> None:
     with pytest.raises(BadBundle):
         read_bundle(SignedBundle(body, signature), "alice")
+
+
+@pytest.mark.parametrize("edits", [{"seq": COUNTER_MAX}, {"nbf": 0, "exp": 1}, {"nbf": 0, "exp": BUNDLE_LIFE}])
+def test_numbers_at_the_ends_of_their_ranges_are_in_them(edits: dict[str, int]) -> None:
+    body = msgspec.json.encode({**msgspec.json.decode(SIGNED.body), **edits})
+    bundle = read_bundle(SignedBundle(body, ALICE.signing.sign(Purpose.BUNDLE, body)), "alice")
+    assert {name: getattr(bundle, name) for name in edits} == edits
 
 
 def test_a_huge_time_in_a_signed_bundle_is_only_never_valid() -> None:

@@ -107,6 +107,11 @@ def test_the_longest_content_fits_its_suite() -> None:
     assert len(pad(bytes(HYBRID_CONTENT_MAX))) == 65536
 
 
+@pytest.mark.parametrize("size", [1, OAEP_MAX - 1, OAEP_MAX, OAEP_MAX + 1, 2 * OAEP_MAX, CHUNKS_MAX * OAEP_MAX])
+def test_a_last_block_may_be_just_full(size: int) -> None:
+    assert len(chunking.join(chunking.split(bytes(size)))) == size
+
+
 @given(st.binary(max_size=CHUNKS_MAX * OAEP_MAX))
 def test_blocks_round_trip(data: bytes) -> None:
     blocks = chunking.split(data)

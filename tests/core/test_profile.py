@@ -79,7 +79,7 @@ def test_a_profile_has_a_username(name: str) -> None:
         {"data_key": bytes(33)},
         {"more": 1},
     ],
-    ids=str,
+    ids=",".join,
 )
 def test_what_is_no_profile_is_damage(changes: dict[str, Any]) -> None:
     stored = msgspec.msgpack.decode(fresh().encode())

@@ -6,16 +6,17 @@ import os
 
 import pytest
 
+from core import frames
 from core.bundle import read_bundle
 from core.errors import LocalProtocolError
 from core.events import Outcome, PeerKeyChanged, RotationDue
 from core.identity import guest_identity
 from core.limits import BUNDLE_LIFE, HEARTBEAT, ROTATE_AGAIN
-from core.messages import Mode
+from core.messages import Mode, Result, Status
 from core.profile import ROTATE_AFTER, Profile
 from core.session import State
 from tests.keys import keys_of
-from tests.pairs import Client, World
+from tests.pairs import Client, World, as_it_is
 
 DAY = 86_400.0
 
@@ -60,6 +61,29 @@ def test_a_guest_that_stays_connected_can_be_written_to_on_day_31(world: World) 
     bundle = read_bundle(bob.session.me.bundle, "bob")
     assert bundle.valid_at(world.now.ms)
     assert world.router.directory.bundle("bob") == bob.session.me.bundle
+
+
+def test_the_moment_of_renewal_keeps_nothing_from_being_told(world: World) -> None:
+    """What a tick sends and what it renews are both in its news, and it renews from the second on in which that is due."""
+    bob, keys = world.join("bob"), keys_of("alice")
+    at = world.now.wall - BUNDLE_LIFE / 2 + HEARTBEAT
+    identity = guest_identity("alice", keys.signing, keys.opening, sid=os.urandom(16), now=at)
+    alice = world.adopt(identity, Mode.FULL, keys)
+    world.connect(alice)
+    world.tick()
+    alice.to_broker = lambda raw: [raw] if len(raw) == 1 else []
+    id_ = world.say(alice, "lost", "bob")
+    alice.events += alice.session.receive(frames.results([Result(id_, 0, Status.RATE)]), world.now)
+    assert alice.last(id_) == {"bob": Outcome.RATE}
+    world.pass_time(HEARTBEAT)
+    assert identity.renew_at == world.now.wall
+    alice.to_broker = as_it_is
+    alice.events += alice.session.tick(world.now)
+    assert alice.last(id_) == {"bob": Outcome.SENT}
+    assert alice.session.me.bundle != identity.bundle
+    world.settle()
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED}
+    assert bob.texts() == [("alice", "lost")]
 
 
 def test_a_renewed_bundle_is_newer_and_of_the_same_keys() -> None:

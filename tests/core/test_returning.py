@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import Outcome
+from core import frames
+from core.bundle import SignedBundle
+from core.events import Outcome, Receipt
 from core.frames import Frames
 from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
-from core.messages import Mode, Results
+from core.messages import Bundles, Found, Mode, Result, Results, Status
 from core.session import State
 from tests.attacks.lies import bundle, bundles_say
 from tests.pairs import Client, World, as_it_is, swallow
@@ -51,6 +53,18 @@ def test_a_message_waits_for_who_was_here_before(world: World) -> None:
     assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.DELIVERED]}
     pass_time(world, 2 * RETURN_GRACE)
     assert len(bob.texts()) == 1
+
+
+def test_a_bundle_that_nobody_could_trust_is_not_waited_for(world: World) -> None:
+    """Bob may be on the way back, but what the broker hands out as his is no better later."""
+    alice, _ = world.join("alice"), world.join("bob")
+    lose_all(world)
+    id_ = world.say(alice, "are you back?", "bob")
+    alice.to_client = swallow(Bundles)
+    world.connect(alice)
+    forged = frames.control(Bundles((Found("bob", SignedBundle(b"{}", bytes(256))),)))
+    alice.events += alice.session.receive(forged, world.now)
+    assert alice.last(id_) == {"bob": Outcome.UNTRUSTED}
 
 
 def test_whoever_does_not_come_back_in_time_is_absent(world: World) -> None:
@@ -188,3 +202,16 @@ def _back(world: World, client: Client) -> None:
     if client.session.state is State.OFFLINE:
         world.connect(client)
         world.tick()
+
+
+def test_an_answer_about_a_copy_that_has_one_changes_nothing(world: World) -> None:
+    alice, _, _ = (world.join(user) for user in ("alice", "bob", "carol"))
+    alice.to_broker = lambda raw: [raw] if len(raw) == 1 else []
+    id_ = world.say(alice, "to all", "bob", "carol", everyone=True)
+    (receipt,) = alice.session.receive(frames.results([Result(id_, 0, Status.ABSENT)]), world.now)
+    assert receipt == Receipt(id_, "bob", Outcome.ABSENT)
+    for place, status in ((0, Status.RATE), (2, Status.ABSENT), (65535, Status.ABSENT)):  # there are two recipients
+        assert alice.session.receive(frames.results([Result(id_, place, status)]), world.now) == []
+    assert alice.session.outgoing() == []
+    (receipt,) = alice.session.receive(frames.results([Result(id_, 1, Status.ABSENT)]), world.now)
+    assert receipt == Receipt(id_, "carol", Outcome.ABSENT)
