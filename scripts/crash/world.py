@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,11 @@ import msgspec
 from core.address import BrokerAddress
 from core.encoding import from_b64url
 from core.events import Outcome
+from core.limits import MID_BYTES
 from scripts.crash.actors import Actor, wait_for_broker
 from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Evidence
-from scripts.crash.journal import Journal, Told, Tried
+from scripts.crash.journal import Journal, Told, Tried, whole_lines
 from scripts.crash.link import Link
 from scripts.crash.people import end_leases, introduce, make_profile, opened, read_shown, take_down, unsettled, unshown
 from scripts.crash.sender import unique_texts
@@ -202,22 +203,10 @@ class World:
     def _restart(self, now: float) -> None:
         for actor in self._actors:
             code = actor.look()
-            if actor is self._script and code is not None:
-                self._script_ended()
             if code is not None:
                 self._due[actor] = now + self._rng.uniform(0.1, 1.0)
             if actor.pid is None and now >= self._due[actor]:
                 actor.start()
-
-    def _script_ended(self) -> None:
-        """A command that was not killed has printed what it tells its caller."""
-        for line in self._script.output(self._script.runs).read_bytes().splitlines():
-            said = msgspec.json.decode(line)
-            if said["type"] != "sent":
-                continue
-            for user, outcome in said["recipients"].items():
-                if (news := Outcome(outcome)).final or news.safe:
-                    self._script_journal.say(Told(from_b64url(said["id"], 16), user, news))
 
     def _disturb(self, link: Link) -> None:
         if self._rng.random() < 0.6:
@@ -275,9 +264,18 @@ class World:
             take_down(found, self._home, name, self._journal(name))
             actor = self._listeners[name]
             found.shown[name] = [read_shown(actor.output(run)) for run in range(1, actor.runs + 1)]
+        found.journals[SCRIPT] += self._script_told()
         for actor in (*self._actors, *self._listeners.values()):
             found.accidents += dict.fromkeys(actor.accidents)
         return found
+
+    def _script_told(self) -> Iterator[Told]:
+        """What the commands of the script have printed for whoever called them."""
+        for run in range(1, self._script.runs + 1):
+            for said in map(msgspec.json.decode, whole_lines(self._script.output(run))):
+                if said["type"] == "sent":
+                    id_ = from_b64url(said["id"], MID_BYTES)
+                    yield from (Told(id_, user, Outcome(outcome)) for user, outcome in said["recipients"].items())
 
 
 def _free_port(rng: random.Random) -> int:
