@@ -78,15 +78,17 @@ class CatchUp:
     """``plan`` is not even read yet, ``loading`` is being read, ``held`` is given out and not acknowledged.
 
     While there are copies in ``plan`` or ``loading``, nothing newer may be given to the connection. ``until`` is the copy id
-    below which everything was there at the login; None once it has been told that it has caught up.
+    below which everything was there at the login; None once it has been told that it has caught up. ``stuck`` is whether its
+    queue was full: then nothing more is given to it until the next sweep.
     """
 
-    __slots__ = ("held", "loading", "news", "news_to", "plan", "until")
+    __slots__ = ("held", "loading", "news", "news_to", "plan", "stuck", "until")
 
     def __init__(self) -> None:
         self.plan = Plan()
         self.loading: tuple[int, ...] = ()
         self.held: dict[int, Held] = {}
+        self.stuck = False
         self.until: int | None = None
         self.news = Hearing.ALL
         self.news_to = 0  # the last receipt that it was sent

@@ -198,7 +198,7 @@ class Post:
         self.mailbox.drop(box, number, receipt)
 
     def undeliverable(self, connection: Connection, number: int) -> None:
-        """A copy did not fit into this connection's queue: it will be tried again."""
+        """A copy did not fit into this connection's queue: it is tried again at the next sweep."""
         user = connection.user
         copy = connection.copies.get(number)
         if copy and (status := self.secure(user, number, copy)):
@@ -210,6 +210,7 @@ class Post:
         held = connection.catch_up.held.pop(number, None)
         if held:
             connection.bytes_out -= held.size
+            connection.catch_up.stuck = True
             self._plan(user, number, [connection])
 
     def released(self, user: str) -> None:
@@ -233,7 +234,7 @@ class Post:
         """Have the next portion read for a connection, as far as its window allows; say so if it has caught up."""
         catch_up = connection.catch_up
         box = self.mailbox.of(connection.user)
-        if box is None or catch_up.loading:
+        if box is None or catch_up.loading or catch_up.stuck:
             return
         plan, held = catch_up.plan, catch_up.held
         ids: list[int] = []
@@ -265,6 +266,9 @@ class Post:
         catch_up = connection.catch_up
         if loaded.asked.ids != catch_up.loading:
             return  # asked for an earlier connection of this routing id, or before the name changed hands
+        if catch_up.stuck:  # it would come before what is to be tried again
+            self._plan_again(connection)
+            return
         catch_up.loading = ()
         box = self.mailbox.of(connection.user)
         for copy in loaded.copies:
@@ -333,7 +337,7 @@ class Post:
         return receiving
 
     def _plan_again(self, connection: Connection) -> None:
-        """What could not be read is tried again at the next sweep."""
+        """What could not be read, or would come too early, is read again after the next sweep."""
         catch_up = connection.catch_up
         for number in catch_up.loading:
             catch_up.plan.add(number)
@@ -345,6 +349,7 @@ class Post:
         """About once a second: store copies numbered below ``before`` that are still not acknowledged."""
         self.wall = int(now.wall)
         for connection in connections:
+            connection.catch_up.stuck = False
             if connection.catch_up.pending:
                 self.feed(connection)
             if connection.copies and self.mailbox.of(connection.user):

@@ -104,7 +104,11 @@ class Sending:
         while router.outgoing:
             batch, router.outgoing = router.outgoing, []
             for connection, raw, roster in batch:
-                self._send(connection, raw, raw[0] if raw[0][:1] == b"D" else None, roster=roster)
+                deliver = raw[0] if raw[0][:1] == b"D" else None
+                if deliver and connection.catch_up.stuck:  # it would come before one that could not be sent
+                    router.undeliverable(connection, deliver)
+                else:
+                    self._send(connection, raw, deliver, roster=roster)
         if not router.doomed:
             return
         doomed, router.doomed = router.doomed, []

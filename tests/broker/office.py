@@ -187,15 +187,16 @@ class Office:
     def work(self) -> None:
         """The disk does all that it was told, and what follows from it."""
         router = self.router
-        while True:
+        for _ in range(1000):
             self.disk.submit(router.to_disk.copy())
             router.to_disk.clear()
             self.disk.work()
             answers = self.disk.completed()
             if not answers:
-                break
+                return
             router.stored(answers)
             self._send()
+        raise AssertionError("the disk is asked for the same over and over")
 
     def settle(self) -> None:
         """What is to be said is said, and the disk works unless it waits."""

@@ -215,6 +215,23 @@ def test_a_queue_that_takes_no_more_is_tried_again_in_order(office: Office) -> N
 # Several connections of one user
 
 
+def test_a_queue_that_takes_nothing_of_what_waits_is_tried_again_in_order(office: Office) -> None:
+    alice = office.join("alice")
+    sent = [office.send(alice, "bob") for _ in range(300)]
+    office.disk_waits = True
+    bob = office.join("bob")
+    office.rejected.add(bob.connection)
+    office.work()
+    office.disk_waits = False
+    sent.append(office.send(alice, "bob"))
+    assert bob.mids == []
+    office.rejected.clear()
+    assert bob.mids == []
+    office.pass_time(1)
+    assert bob.mids == sent
+    assert bob.caught_up == 1
+
+
 def test_each_connection_gets_what_waits_and_the_first_acknowledgement_retires_it(office: Office) -> None:
     alice = office.join("alice")
     sent = [office.send(alice, "bob") for _ in range(3)]

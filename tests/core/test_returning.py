@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from core import frames
 from core.bundle import SignedBundle
-from core.events import Outcome
+from core.events import Outcome, Receipt
 from core.frames import Frames
 from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
-from core.messages import Bundles, Found, Mode, Results
+from core.messages import Bundles, Found, Mode, Result, Results, Status
 from core.session import State
 from tests.attacks.lies import bundle, bundles_say
 from tests.pairs import Client, World, as_it_is, swallow
@@ -202,3 +202,16 @@ def _back(world: World, client: Client) -> None:
     if client.session.state is State.OFFLINE:
         world.connect(client)
         world.tick()
+
+
+def test_an_answer_about_a_copy_that_has_one_changes_nothing(world: World) -> None:
+    alice, _, _ = (world.join(user) for user in ("alice", "bob", "carol"))
+    alice.to_broker = lambda raw: [raw] if len(raw) == 1 else []
+    id_ = world.say(alice, "to all", "bob", "carol", everyone=True)
+    (receipt,) = alice.session.receive(frames.results([Result(id_, 0, Status.ABSENT)]), world.now)
+    assert receipt == Receipt(id_, "bob", Outcome.ABSENT)
+    for place, status in ((0, Status.RATE), (2, Status.ABSENT), (65535, Status.ABSENT)):  # there are two recipients
+        assert alice.session.receive(frames.results([Result(id_, place, status)]), world.now) == []
+    assert alice.session.outgoing() == []
+    (receipt,) = alice.session.receive(frames.results([Result(id_, 1, Status.ABSENT)]), world.now)
+    assert receipt == Receipt(id_, "carol", Outcome.ABSENT)
