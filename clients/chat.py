@@ -183,15 +183,17 @@ class ChatClient:
 
         Not those who are blocked and, with ``verified_only``, only those who were verified.
         """
-        here = self.users()
-        known = {peer.user for peer in here} | {self.user}
-        away = [
-            Peer(pin.user, Kind.PROFILE, pin.kid, self._session.peers.trust_of(pin.user, pin.kid))
-            for pin in self._memory.pins()
-            if pin.profile and pin.user not in known and self._session and self.profile
-        ]
-        peers = (peer for peer in (*here, *away) if peer.trust is not Trust.BLOCKED)
+        peers = [peer for peer in (*self.users(), *self._away()) if peer.trust is not Trust.BLOCKED]
         return tuple(peer for peer in peers if not verified_only or peer.trust is Trust.VERIFIED)
+
+    def _away(self) -> Iterator[Peer]:
+        """The profiles that this profile has met and that are not here; a guest's memory is too short for that."""
+        if self._session is None or self.profile is None:
+            return
+        peers = self._session.peers
+        for pin in self._memory.pins():
+            if pin.profile and pin.user != self.user and pin.user not in peers.present:
+                yield Peer(pin.user, Kind.PROFILE, pin.kid, peers.trust_of(pin.user, pin.kid))
 
     def _must_be_verified(self, user: str) -> None:
         pin = self._memory.pin(user)

@@ -193,7 +193,13 @@ class Session:
 
     def resume(self, now: Instant) -> list[Event]:
         """Send what is in the outbox and waits, whoever put it there."""
-        return self._pump(now)
+        if self.state is not State.READY:
+            return []
+        out, events = self._sending.pump(now)
+        self._out += out
+        if out:
+            self._spoke = now.mono
+        return events
 
     def together(self) -> AbstractContextManager[None]:
         """What is remembered within is safe together at its end, or not at all. Send what is ``outgoing`` only then."""
@@ -279,14 +285,14 @@ class Session:
                 return self._welcomed(version, waiting, now)
             case Roster():
                 changes = self.peers.roster(message)
-                return [*changes, *self._pump(now)] if self._sending.came(self.peers.present) else changes
+                return [*changes, *self.resume(now)] if self._sending.came(self.peers.present) else changes
             case Bundles():
-                return [*self._sending.found(message, now), *self._pump(now)]
+                return [*self._sending.found(message, now), *self.resume(now)]
             case Deliver():
                 return self._open(message, now)
             case Results(items):
                 events = [event for item in items for event in self._sending.answered(item, now)]
-                return [*events, *self._pump(now)]
+                return [*events, *self.resume(now)]
             case Kept(upto, told):
                 if upto:
                     self._say(Noted(upto))
@@ -315,7 +321,7 @@ class Session:
             self._asks_users = False
             self._say(Users())
         self._sending.connected(now)
-        return [Welcomed(waiting), *self._pump(now)]
+        return [Welcomed(waiting), *self.resume(now)]
 
     def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""
@@ -380,15 +386,6 @@ class Session:
         )
         self._memory.take(Taken(kid, opened.mid, opened.proof, sid, opened.n, stream), now.ms)
         return where
-
-    def _pump(self, now: Instant) -> list[Event]:
-        if self.state is not State.READY:
-            return []
-        out, events = self._sending.pump(now)
-        self._out += out
-        if out:
-            self._spoke = now.mono
-        return events
 
     def _say(self, message: messages.Control) -> None:
         self._out.append(frames.control(message))

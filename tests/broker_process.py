@@ -190,3 +190,23 @@ def got(listener: Running, part: str) -> dict[str, Any]:
     """The message with ``part`` in its line."""
     message: dict[str, Any] = json.loads(listener.out.has(part))
     return message
+
+
+def race(script: str, *args: str) -> list[str]:
+    """Run a Python script in two processes, and return what they print after they said "ready" and were let go together."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *args], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for one in processes:
+        assert one.stdout
+        assert one.stdout.readline() == "ready\n"
+    for one in processes:
+        assert one.stdin
+        one.stdin.write("\n")
+        one.stdin.flush()
+    printed = [one.communicate(timeout=PATIENCE)[0] for one in processes]
+    assert [one.returncode for one in processes] == [0, 0]
+    return printed

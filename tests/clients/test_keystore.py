@@ -27,7 +27,7 @@ from core.errors import (
     WrongPassphrase,
 )
 from core.profile import Profile
-from tests.broker_process import ROOT
+from tests.broker_process import ROOT, race
 from tests.keys import keys_of
 from tests.net import PATIENCE
 
@@ -320,22 +320,7 @@ for _ in range(25):
 
 
 def test_changes_by_several_processes_all_count(store: Keystore, home: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", COUNTING, str(home)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    for one in processes:
-        assert one.stdout
-        assert one.stdout.readline() == "ready\n"
-    for one in processes:
-        assert one.stdin
-        one.stdin.write("\n")
-        one.stdin.flush()
-    for one in processes:
-        one.communicate(timeout=PATIENCE)
-        assert one.returncode == 0
+    race(COUNTING, str(home))
     assert store.open(None).seq == 51
 
 

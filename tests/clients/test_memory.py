@@ -23,8 +23,7 @@ from core.limits import REPLAY_MEMORY_MS
 from core.memory import Memory, Pin, SessionMemory, Taken
 from core.order import Stream
 from core.outbox import Outgoing
-from tests.broker_process import ROOT
-from tests.net import PATIENCE
+from tests.broker_process import ROOT, race
 
 NOW = 1_800_000_000_000
 KID, OTHER = bytes([1]) * 32, bytes([2]) * 32
@@ -239,24 +238,7 @@ print(*[next_number(store, "bob", bytes(32)) for _ in range(50)])
 
 
 def test_two_processes_never_give_out_a_number_twice(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", NUMBERS, str(tmp_path / "profile.db")],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for one in processes:
-        assert one.stdout
-        assert one.stdout.readline() == "ready\n"
-    for one in processes:
-        assert one.stdin
-        one.stdin.write("\n")
-        one.stdin.flush()
-    given_out = [int(number) for one in processes for number in one.communicate(timeout=PATIENCE)[0].split()]
+    given_out = [int(number) for printed in race(NUMBERS, str(tmp_path / "profile.db")) for number in printed.split()]
     assert sorted(given_out) == list(range(1, 101))
 
 
