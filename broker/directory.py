@@ -22,33 +22,36 @@ The last is what a mailbox may need: the ``common`` of a SEND, or a pair of ``co
 
 
 class Connection:
-    """One client's connection, from its HELLO to its end. ``rid`` is ZeroMQ's random routing id, never a name."""
+    """One client's connection, from its HELLO to its end. ``rid`` is ZeroMQ's random routing id, never a name.
+
+    ``user`` and ``kid`` (b64u, of its identity key) are proven only once it is ``ready``. Of its HELLO nothing else is kept:
+    those who are connected are many, and most are idle.
+    """
 
     __slots__ = (
         "behind",
         "bytes_out",
         "catch_up",
-        "challenge",
-        "client_key",
         "copies",
-        "hello",
         "kid",
+        "kind",
         "left",
+        "mode",
         "owned",
         "ready",
         "results",
         "rid",
         "seen",
         "sender",
-        "since",
+        "user",
     )
 
-    def __init__(self, rid: bytes, client_key: bytes, hello: Hello, challenge: bytes, now: float) -> None:
+    def __init__(self, rid: bytes, hello: Hello, now: float) -> None:
         self.rid = rid
-        self.client_key = client_key
-        self.hello = hello
-        self.challenge = challenge
-        self.since = self.seen = now
+        self.user = hello.user
+        self.kind = hello.kind
+        self.mode = hello.mode
+        self.seen = now
         self.ready = False
         self.behind = False  # could not be sent a roster change, so needs the whole roster
         self.sender = hello.user.encode("ascii")
@@ -59,11 +62,6 @@ class Connection:
         self.bytes_out = 0
         self.catch_up = CatchUp()
         self.results: list[bytes] = []
-
-    @property
-    def user(self) -> str:
-        """The name that this connection speaks for; proven only once it is ``ready``."""
-        return self.hello.user
 
 
 class _User:
@@ -100,14 +98,13 @@ class Directory:
         known = self._users.get(user)
         return known is None or len(known.connections) < USER_CONNECTIONS_MAX
 
-    def enter(self, connection: Connection, kid: bytes, seq: int = 0) -> None:
-        """Let a proven connection in; ``seq`` is its bundle's."""
-        hello = connection.hello
-        user = self._users.setdefault(hello.user, _User(hello.kind, kid))
+    def enter(self, connection: Connection, kid: bytes, bundle: SignedBundle | None = None, seq: int = 0) -> None:
+        """Let a proven connection in, with its bundle, if it has one, and that one's ``seq``."""
+        user = self._users.setdefault(connection.user, _User(connection.kind, kid))
         user.connections.append(connection)
-        if hello.mode is Mode.FULL:
-            self.renew(connection, hello.bundle, seq)
-            self._refresh(hello.user)
+        if connection.mode is Mode.FULL:
+            self.renew(connection, bundle, seq)
+            self._refresh(connection.user)
 
     def renew(self, connection: Connection, bundle: SignedBundle | None, seq: int) -> None:
         """Hand out this bundle for the user of this connection, unless another connection brought a newer one."""
@@ -117,12 +114,12 @@ class Directory:
 
     def leave(self, connection: Connection) -> None:
         """Let go of a connection, and of its name if it was the last to hold it."""
-        name = connection.hello.user
+        name = connection.user
         user = self._users[name]
         user.connections.remove(connection)
         if not user.connections:
             del self._users[name]
-        if connection.hello.mode is Mode.FULL:
+        if connection.mode is Mode.FULL:
             self._refresh(name)
 
     def connections_of(self, user: str) -> tuple[Connection, ...]:
@@ -133,7 +130,7 @@ class Directory:
     def receiving(self, user: str) -> tuple[Connection, ...]:
         """The connections of this user that receive."""
         known = self._users.get(user)
-        return tuple([one for one in known.connections if one.hello.mode is Mode.FULL]) if known else ()
+        return tuple([one for one in known.connections if one.mode is Mode.FULL]) if known else ()
 
     def set_live(self, user: str, live: bool) -> None:
         """Whether new mail may be given to this user at once, or has to wait behind what waits already."""

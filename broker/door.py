@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -23,6 +24,19 @@ class Entrance(Enum):
 
     GRANTED = "granted"
     WAITING = "waiting"  # until what it depends on is safely in the log
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a connection is judged by: its CURVE key, what it said of itself and when (monotonic seconds), and the broker's
+    fresh nonce.
+    """  # noqa: D205 - one sentence
+
+    connection: Connection
+    client_key: bytes
+    hello: Hello
+    since: float
+    challenge: bytes
 
 
 class Door:
@@ -46,30 +60,32 @@ class Door:
         self._ledger: Final = ledger
         self._to_log = to_log
         self._random = random
-        self._unproven: dict[bytes, Connection] = {}
+        self._unproven: dict[bytes, Login] = {}
         self._claims: dict[bytes, tuple[Connection, Claimed | Admitted]] = {}
         self._bundles: dict[str, list[Bundled]] = {}  # by user: the one on its way to the log, and the newest since
 
     def find(self, rid: bytes) -> Connection | None:
         """The connection with this routing id, if it is at its login."""
-        return self._unproven.get(rid)
+        login = self._unproven.get(rid)
+        return login.connection if login else None
 
-    def greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> Connection | Reason:
-        """Take a HELLO; the connection has a ``challenge`` to be sent."""
+    def greet(self, rid: bytes, client_key: bytes, hello: Hello, now: Instant) -> Login | Reason:
+        """Take a HELLO; the ``challenge`` is to be sent."""
         if PROTOCOL_VERSION not in hello.versions:
             return Reason.VERSION
         if len(self._unproven) >= UNPROVEN_MAX:
             return Reason.BUSY
-        connection = Connection(rid, client_key, hello, self._random(NONCE_BYTES), now.mono)
-        self._unproven[rid] = connection
-        return connection
+        login = Login(Connection(rid, hello, now.mono), client_key, hello, now.mono, self._random(NONCE_BYTES))
+        self._unproven[rid] = login
+        return login
 
     def check(self, connection: Connection, signature: bytes, now: Instant) -> Reason | Entrance:
         """Judge a PROVE: the proof, the bundle, then the name."""
         if connection.rid in self._claims:
             return Entrance.WAITING
-        hello = connection.hello
-        context = LoginContext(self._broker_key, connection.client_key, hello.nonce, connection.challenge, hello.user)
+        login = self._unproven[connection.rid]
+        hello = login.hello
+        context = LoginContext(self._broker_key, login.client_key, hello.nonce, login.challenge, hello.user)
         try:
             ik = VerifyKey(hello.ik)
             check_proof(ik, context, signature)
@@ -86,16 +102,17 @@ class Door:
             return Reason.NAME_TAKEN
         if not self._directory.has_room(hello.user):
             return Reason.BUSY
-        return self._check_name(connection, b64url(ik.kid), now)
+        return self._check_name(login, now)
 
-    def _check_name(self, connection: Connection, kid: str, now: Instant) -> Reason | Entrance:
+    def _check_name(self, login: Login, now: Instant) -> Reason | Entrance:
         """Whether the log lets this key use this name and come in this way; what is new goes into the log first."""
-        hello = connection.hello
+        connection, client_key, hello = login.connection, login.client_key, login.hello
+        kid = connection.kid
         owner = self._ledger.owner(hello.user)
         claimed = any(claim.user == hello.user and claim.kid != kid for _, claim in self._claims.values())
         if claimed or (owner and (hello.kind is Kind.GUEST or owner.kid != kid)):
             return Reason.NAME_TAKEN
-        key, invite = self._ledger.invite(connection.client_key) or (None, None)
+        key, invite = self._ledger.invite(client_key) or (None, None)
         if owner or (invite and (hello.user, kid) in invite.guests):
             return Entrance.GRANTED
         kind = Claimed if hello.kind is Kind.PROFILE else Admitted
@@ -109,10 +126,10 @@ class Door:
             on_their_way = sum(claim.invite == key for _, claim in self._claims.values())
             if not invite.open_at(now.wall) or invite.used + on_their_way >= invite.uses:
                 return Reason.NOT_INVITED
-        elif hello.kind is Kind.PROFILE and hello.curve != connection.client_key:
+        elif hello.kind is Kind.PROFILE and hello.curve != client_key:
             return Reason.NOT_INVITED  # by no key that is known; and anybody could name somebody else's to be known by
         # A profile's CURVE key lets that profile in, and nobody else: an invite's uses would not count otherwise.
-        if self._ledger.names_of((hello.curve or b"") if invite else connection.client_key):
+        if self._ledger.names_of((hello.curve or b"") if invite else client_key):
             return Reason.NOT_INVITED
         event: Claimed | Admitted
         if hello.kind is Kind.PROFILE:
@@ -134,26 +151,26 @@ class Door:
                     del self._claims[rid]
                     owner = self._ledger.owner(claim.user)
                     lost = isinstance(claim, Claimed) and (owner is None or owner.kid != claim.kid)
-                    if self._unproven.get(rid) is connection:
+                    if self.find(rid) is connection:
                         yield connection, Reason.NAME_TAKEN if lost else Entrance.GRANTED
             if isinstance(event, Bundled) and event in self._bundles.get(event.user, ()):
                 _, *newer = self._bundles.pop(event.user)
                 for bundle in newer:
                     self._log_bundle(bundle)
 
-    def note_bundle(self, hello: Hello, signed: SignedBundle, now: Instant) -> int | None:
-        """Log a newer bundle of the profile that said ``hello``; returns its ``seq``.
+    def note_bundle(self, connection: Connection, signed: SignedBundle, now: Instant) -> int | None:
+        """Log a newer bundle of the profile that has this connection; returns its ``seq``.
 
         None for a bundle that cannot be believed, or is of another name, kind or key.
         """
-        user = hello.user
+        user = connection.user
         try:
-            bundle = read_bundle(signed, hello.user)
+            bundle = read_bundle(signed, user)
         except BadBundle:
             return None
-        if bundle.ik.spki != hello.ik or bundle.kind is not hello.kind or not bundle.valid_at(now.ms):
-            return None
         owner, kid = self._ledger.owner(user), b64url(bundle.ik.kid)
+        if kid != connection.kid or bundle.kind is not connection.kind or not bundle.valid_at(now.ms):
+            return None
         # A name can have been released while its old owner is connected.
         if owner and owner.kid == kid and bundle.seq > self._ledger.newest_bundle(user):
             self._log_bundle(Bundled(user, kid, bundle.seq, signed.body, signed.signature, int(now.wall)))
@@ -168,8 +185,12 @@ class Door:
         elif bundle.kid != waiting[-1].kid or bundle.seq > waiting[-1].seq:
             waiting[1:] = [bundle]
 
+    def admit(self, connection: Connection) -> Hello:
+        """The connection has logged in; returns what it had said of itself."""
+        return self._unproven.pop(connection.rid).hello
+
     def leave(self, connection: Connection) -> None:
-        """The connection has logged in, or gone. A name that it has claimed meanwhile is its all the same, once in the log,
+        """The connection has gone. A name that it has claimed meanwhile is its all the same, once in the log,
         and nobody else's until then.
         """  # noqa: D205 - one sentence
         self._unproven.pop(connection.rid, None)
@@ -179,5 +200,5 @@ class Door:
 
         Whoever waits for the log comes in later: a claim that is on its way to the disk counts once it is there.
         """
-        late = (one for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX)
+        late = (one.connection for one in self._unproven.values() if now.mono - one.since > LOGIN_TIME_MAX)
         return [(one, Reason.BUSY if one.rid in self._claims else Reason.LOGIN_FAILED) for one in late]

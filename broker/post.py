@@ -124,7 +124,7 @@ class Post:
     def waiting(self, connection: Connection) -> int:
         """How many copies this connection, which has just logged in, will be given. Begins nothing yet."""
         box = self.mailbox.of(connection.user)
-        if box is None or connection.hello.mode is not Mode.FULL:
+        if box is None or connection.mode is not Mode.FULL:
             return 0
         # What its siblings were given before it came, and may still leave behind, goes before anything newer.
         for sibling in self._directory.receiving(connection.user):
@@ -140,7 +140,7 @@ class Post:
         if self.mailbox.of(connection.user) is None:
             return
         self.news.load(connection)
-        if connection.hello.mode is Mode.FULL:
+        if connection.mode is Mode.FULL:
             self.feed(connection)
 
     def gone(self, connection: Connection) -> None:

@@ -79,6 +79,7 @@ class Router(Relay):
     def receive(self, rid: bytes, client_key: bytes, raw: Sequence[bytes], now: Instant) -> Iterator[tuple[Delivery, Frames]]:
         """Take any message in full; yields the deliveries of a fan-out, each with the frames that follow its head.
 
+        ``client_key`` is the connection's CURVE key; only a HELLO needs it.
         Bad frames end their sender's connection, with an ERROR that says so.
         """
         connection = self.connections.get(rid) or self.door.find(rid)
@@ -119,7 +120,7 @@ class Router(Relay):
                 self.malformed(rid)
 
     def _renew(self, connection: Connection, signed: SignedBundle, now: Instant) -> None:
-        seq = self.door.note_bundle(connection.hello, signed, now)
+        seq = self.door.note_bundle(connection, signed, now)
         if seq is None:
             self.malformed(connection.rid)
         else:
@@ -141,10 +142,10 @@ class Router(Relay):
     def _log_in(self, rid: bytes, client_key: bytes, connection: Connection | None, message: FromClient, now: Instant) -> None:
         if connection is None and isinstance(message, Hello):
             verdict = self.door.greet(rid, client_key, message, now)
-            if isinstance(verdict, Connection):
-                self.say(verdict, Challenge(verdict.challenge))
-            else:
+            if isinstance(verdict, Reason):
                 self._refuse(rid, None, verdict)
+            else:
+                self.say(verdict.connection, Challenge(verdict.challenge))
         elif connection is not None and isinstance(message, Prove):
             self._judge(connection, self.door.check(connection, message.signature, now), now)
         else:
@@ -179,18 +180,17 @@ class Router(Relay):
             self._admit(connection, now)
 
     def _admit(self, connection: Connection, now: Instant) -> None:
-        self.door.leave(connection)
+        hello = self.door.admit(connection)
         self.post.wall = int(now.wall)
         self.connections[connection.rid] = connection
         connection.ready = True
         connection.seen = now.mono
         connection.owned = self._ledger.owner(connection.user) is not None
-        hello = connection.hello
-        seq = self.door.note_bundle(hello, hello.bundle, now) if hello.bundle else None
-        self.directory.enter(connection, kid_of(hello.ik), seq or 0)
+        seq = self.door.note_bundle(connection, hello.bundle, now) if hello.bundle else None
+        self.directory.enter(connection, kid_of(hello.ik), hello.bundle, seq or 0)
         waiting = self.post.waiting(connection)
         self.say(connection, Welcome(version=PROTOCOL_VERSION, connection=connection.rid.hex(), waiting=waiting))
-        if hello.mode is Mode.FULL:
+        if connection.mode is Mode.FULL:
             self._send_roster(connection)
         self.post.begin(connection)
 
@@ -231,7 +231,7 @@ class Router(Relay):
         """Tell everybody present what has changed since the last tick: one message each, encoded once."""
         changes = [frames.control(part) for part in self.directory.changes()]
         for connection in self.connections.values():
-            if connection.hello.mode is not Mode.FULL:
+            if connection.mode is not Mode.FULL:
                 continue
             if connection.behind:
                 connection.behind = False

@@ -7,6 +7,7 @@ flag is read from the frame, sends bypass the Python wrapper, and nothing is pol
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,7 +15,6 @@ from typing import Any, Final
 import zmq
 from zmq.backend import zmq_poll
 from zmq.utils import z85
-from zmq.utils.monitor import parse_monitor_message
 
 from broker.access import Access
 from broker.binding import bind_problem, bracketed, open_monitor, seed_routing_ids
@@ -54,6 +54,7 @@ _FLUSH: Final = 5.0  # how long the end waits for the disks
 _QUOTA: Final = Quota()
 _SPARE: Final = 2.0  # whoever is late in the middle of a login is told so before the connection is cut
 
+_monitored: Final = struct.Struct("=Hi").unpack  # zmq_socket_monitor(3): the event, and its value
 _WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
 
@@ -284,7 +285,7 @@ class Server:
                 self.router.malformed(rid)
                 self._sending.outgoing()
                 return
-        key = self._client_key(frame) if connection is None else connection.client_key
+        key = b"" if connection else self._client_key(frame)
         for (targets, deliver), rest in self.router.receive(rid, key, raw, now):
             for target in targets:
                 self._sending.copy(target, [deliver, *rest])
@@ -307,12 +308,13 @@ class Server:
             self._zap.send_multipart(self._access.answer(request))
         while True:
             try:
-                event = parse_monitor_message(self._monitor.recv_multipart(_NB))
+                # pyzmq's own reader of these makes each value, here a descriptor, a flag that is never freed.
+                event, descriptor = _monitored(self._monitor.recv_multipart(_NB)[0])
             except zmq.Again:
                 break
-            if event["event"] != zmq.Event.ACCEPTED:
-                self._descriptors.disconnected(int(event["value"]))
-            elif (surplus := self._descriptors.accepted(int(event["value"]), self._clock().mono)) is not None:
+            if event != zmq.Event.ACCEPTED:
+                self._descriptors.disconnected(descriptor)
+            elif (surplus := self._descriptors.accepted(descriptor, self._clock().mono)) is not None:
                 shut(surplus)
 
     def _note_descriptor(self, rid: bytes, descriptor: int) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from broker.directory import Connection
+from broker.door import Login
 from broker.ledger import Bundled, Claimed, Ledger, LogEvent, Released
 from broker.quota import Quota
 from broker.router import Router
@@ -129,7 +130,9 @@ class Office:
         owner = self.router._ledger.owner(user)
         kind = Kind.PROFILE if owner else Kind.GUEST
         hello = Hello((1,), mode, user, kind, self.ik(user, key), None, None, bytes(32))
-        peer = Peer(Connection(os.urandom(16), bytes(32), hello, bytes(32), self.now.mono))
+        login = self.router.door.greet(os.urandom(16), bytes(32), hello, self.now)
+        assert isinstance(login, Login)
+        peer = Peer(login.connection)
         self.peers.append(peer)
         self.router._admit(peer.connection, self.now)
         self.settle()

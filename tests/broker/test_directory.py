@@ -17,7 +17,7 @@ KID, OTHER_KID = bytes(32), bytes([1]) * 32
 
 def connection(user: str, mode: Mode = Mode.FULL) -> Connection:
     hello = Hello((1,), mode, user, Kind.GUEST, bytes(294), None, None, bytes(32))
-    return Connection(b"rid %d" % next(numbers), bytes(32), hello, bytes(32), 0.0)
+    return Connection(b"rid %d" % next(numbers), hello, 0.0)
 
 
 def entered(directory: Directory, user: str, kid: bytes = KID, mode: Mode = Mode.FULL) -> Connection:

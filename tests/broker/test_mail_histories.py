@@ -148,7 +148,7 @@ class Histories(RuleBasedStateMachine):
             connection = peer.connection
             held = sum(one.size for one in connection.catch_up.held.values())
             assert connection.bytes_out == held + sum(copy[3] for copy in connection.copies.values())
-            if connection.hello.mode is Mode.FULL:
+            if connection.mode is Mode.FULL:
                 given = {int.from_bytes(copy_id, "big") for copy_id in peer.unacked}
                 assert {*connection.copies, *connection.catch_up.held} <= given
         for user in OWNERS:
@@ -171,7 +171,7 @@ class Histories(RuleBasedStateMachine):
         office.work()
         office.pass_time(1)
         for user in SENDERS:
-            if not any(one.connection.hello.mode is Mode.FULL for one in self.peers(user)):
+            if not any(one.connection.mode is Mode.FULL for one in self.peers(user)):
                 office.join(user)
         for _ in range(20):
             for peer in list(office.peers):
@@ -192,7 +192,7 @@ class Histories(RuleBasedStateMachine):
         for peer in office.peers:
             catch_up = peer.connection.catch_up
             assert not any((catch_up.held, catch_up.plan, catch_up.loading, peer.connection.copies))
-            assert peer.caught_up == (1 if peer.user in OWNERS and peer.connection.hello.mode is Mode.FULL else 0)
+            assert peer.caught_up == (1 if peer.user in OWNERS and peer.connection.mode is Mode.FULL else 0)
 
 
 class OneAtATime(Histories):

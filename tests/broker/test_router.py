@@ -140,7 +140,8 @@ def house() -> Iterator[House]:
     here = House()
     yield here
     router = here.router
-    for connection in [*router.connections.values(), *router.door._unproven.values()]:
+    at_the_door = [login.connection for login in router.door._unproven.values()]
+    for connection in [*router.connections.values(), *at_the_door]:
         router.gone(connection)
     directory = router.directory
     left = (
