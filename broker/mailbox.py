@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from broker.directory import Connection, Copy
 from broker.ledger import Ledger
 from broker.mail_values import Contents, Drop, Operation, Purge, Put, Receipt
@@ -34,8 +36,7 @@ class Box:
     receipts: deque[int] = field(default_factory=deque)
 
 
-@dataclass(slots=True, eq=False)
-class Unwritten:
+class Unwritten(msgspec.Struct, eq=False):
     """A copy on its way to the disk; ``live`` is what was also given out, ``answered`` whether its sender was told."""
 
     box: Box

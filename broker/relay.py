@@ -87,7 +87,7 @@ class Relay(Outbox):
     def _mail_slowly(self, sender: Connection, head: bytes, common: Body) -> Delivery | None:
         to = head[_HEAD:]
         user = to.decode("ascii", "replace")
-        if not is_name(user):  # a name that is found has a valid form, so only a miss needs the check
+        if self.post.mailbox.of(user) is None and not is_name(user):  # who has a mailbox has a name, and it is quicker to find
             raise FrameError(what="a name that is none")
         if not self._may_send(sender):
             self.result(sender, head[1:_HEAD], 0, Status.RATE)
