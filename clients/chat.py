@@ -23,7 +23,8 @@ from clients.timeline import Line
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
-from core.envelope import check_text
+from core.content import File, Text
+from core.envelope import check_content
 from core.errors import (
     BrokerUnreachable,
     EmptyMessage,
@@ -238,20 +239,21 @@ class ChatClient:
 
     def send(
         self,
-        text: str,
+        what: str | File,
         to: Sequence[str] | str,
         *,
         suite: Suite = Suite.HYBRID,
         id_: bytes | None = None,
         verified_only: bool = False,
     ) -> bytes:
-        """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
+        """Send a text, or an uploaded file, to the named users, or to ``everyone`` who is here now; returns its id (16 bytes).
 
         It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
         EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent.
         ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
-        check_text(text, suite)
+        content = what if isinstance(what, File) else Text(what)
+        check_content(content, suite)
         status = self.status
         if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
             raise status.error or LocalProtocolError(what="sending with a client that is closed")
@@ -266,20 +268,20 @@ class ChatClient:
                 self._must_be_verified(name)
         id_ = id_ or os.urandom(MID_BYTES)
         if self._chronicle.track(id_, names):
-            self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
+            self._hand_over(MessageSent(id_, names, everyone, suite, content, instant().ms))
         return id_
 
     def _hand_over(self, sent: MessageSent) -> None:
         """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
-        id_, text, to, everyone, suite = sent.id, sent.text, sent.to, sent.everyone, sent.suite
+        id_, content, to, everyone, suite = sent.id, sent.content, sent.to, sent.everyone, sent.suite
         if self.profile is None:
             self._happened([sent], None)
-            self._transport.call(lambda session, now: session.submit(id_, text, to, everyone=everyone, suite=suite, now=now))
+            self._transport.call(lambda session, now: session.submit(id_, content, to, everyone=everyone, suite=suite, now=now))
             return
         store = self.profile.store
         try:
             with store.together():
-                store.outbox.add(compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
+                store.outbox.add(compose(id_, content, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
                 store.history.record([sent], sent.at)
         except SecureChatError:
             self._chronicle.untrack(id_)

@@ -12,8 +12,9 @@ from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, faint
 from clients.view import clock, iso, key_changed_json, listing, message_json, order_notes, outcome_word, text_of
 from core import errors
 from core.bundle import Suite
+from core.content import Text
 from core.encoding import b64url
-from core.envelope import check_text
+from core.envelope import check_content
 from core.events import (
     Disconnected,
     Event,
@@ -75,7 +76,7 @@ def send(
     settings = merge(context, **options)
     terminal = settings.terminal
     to, text = _recipients_and_text(args, everyone=everyone)
-    check_text(text, Suite(suite))
+    check_content(Text(text), Suite(suite))
     with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not everyone) as client:
         if client.profile is None and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")

@@ -168,7 +168,7 @@ def _resend(chat: Chat, lines: tuple[Line, ...]) -> None:
 
 def _send_again(chat: Chat, line: Line, to: list[str]) -> None:
     chat.resent.add(line.key)
-    chat.client.send(line.text, to, suite=line.suite or Suite.HYBRID)
+    chat.client.send(line.file or line.text, to, suite=line.suite or Suite.HYBRID)
 
 
 def _composer_key(chat: Chat, conversation: str) -> str:

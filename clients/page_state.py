@@ -191,7 +191,7 @@ def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> 
     st.session_state[_CHAT] = chat
     _lease(client)
     for line, users in waiting:
-        client.send(line.text, users, suite=line.suite or Suite.HYBRID)
+        client.send(line.file or line.text, users, suite=line.suite or Suite.HYBRID)
 
 
 def end_chat() -> None:

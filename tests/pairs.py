@@ -14,6 +14,7 @@ from broker.router import Router
 from core import frames
 from core.bundle import Suite
 from core.clock import Instant
+from core.content import Text
 from core.errors import FrameError
 from core.events import Event, MessageReceived, MessageRefused, Outcome, Receipt
 from core.frames import Frames
@@ -149,7 +150,7 @@ class World:
     def submit(self, client: Client, text: str, *to: str, everyone: bool = False, suite: Suite = Suite.HYBRID) -> bytes:
         """Hand the client a message to send; nothing moves yet."""
         id_ = os.urandom(16)
-        client.events += client.session.submit(id_, text, to, everyone=everyone, suite=suite, now=self.now)
+        client.events += client.session.submit(id_, Text(text), to, everyone=everyone, suite=suite, now=self.now)
         return id_
 
     def say(self, client: Client, text: str, *to: str, everyone: bool = False, suite: Suite = Suite.HYBRID) -> bytes:

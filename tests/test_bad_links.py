@@ -27,6 +27,7 @@ from clients.store import Store
 from clients.transport import Transport
 from core import frames
 from core.bundle import Suite
+from core.content import Text
 from core.errors import RemoteProtocolError
 from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
 from core.frames import Frames
@@ -142,8 +143,8 @@ class Shaken(World):
         """Take a message for sending, as ChatClient does, and have it sent."""
         store, id_, at = self.stores[client], os.urandom(16), self.now.ms
         with store.together():
-            store.outbox.add(compose(id_, text, to, everyone=everyone, suite=Suite.HYBRID, at=at, random=os.urandom))
-            store.history.record([MessageSent(id_, to, everyone, Suite.HYBRID, text, at)], at)
+            store.outbox.add(compose(id_, Text(text), to, everyone=everyone, suite=Suite.HYBRID, at=at, random=os.urandom))
+            store.history.record([MessageSent(id_, to, everyone, Suite.HYBRID, Text(text), at)], at)
         self.turn(client)
 
     def turn(self, client: Client) -> None:

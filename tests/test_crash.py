@@ -47,7 +47,7 @@ def received(id_: bytes = ID, text: str = "a 1", sender: str = "ann", to: str = 
 
 
 def sent(id_: bytes = ID, text: str = "a 1") -> list[Event]:
-    return [MessageSent(id_, ("bob",), False, Suite.HYBRID, text, 0), Receipt(id_, "bob", Outcome.DELIVERED)]
+    return [MessageSent(id_, ("bob",), False, Suite.HYBRID, Text(text), 0), Receipt(id_, "bob", Outcome.DELIVERED)]
 
 
 def shown(id_: bytes = ID, text: str = "a 1") -> Shown:
