@@ -18,12 +18,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from clients.chronicle import Chronicle, ConnectionState, ConnectionStatus
+from clients.courier import Courier
+from clients.files import Files
 from clients.others import Arrival, Others
+from clients.tickets import SessionTickets, Tickets
 from clients.timeline import Line
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
-from core.content import File, Text
+from core.content import File, Sendable, Text
 from core.envelope import check_content
 from core.errors import (
     BrokerUnreachable,
@@ -85,6 +88,7 @@ class ChatClient:
         history = self.profile.store.history if self.profile else None
         self._chronicle = Chronicle(self.user, history, feed=events, back=mode is Mode.FULL)
         self._memory: Memory = self.profile.store if self.profile else SessionMemory()
+        self._tickets: Tickets = self.profile.store.tickets if self.profile else SessionTickets()
         self._session: Session | None = None
         self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
@@ -275,6 +279,7 @@ class ChatClient:
         """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
         id_, content, to, everyone, suite = sent.id, sent.content, sent.to, sent.everyone, sent.suite
         if self.profile is None:
+            self._handed_over(content)
             self._happened([sent], None)
             self._transport.call(lambda session, now: session.submit(id_, content, to, everyone=everyone, suite=suite, now=now))
             return
@@ -283,11 +288,17 @@ class ChatClient:
             with store.together():
                 store.outbox.add(compose(id_, content, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
                 store.history.record([sent], sent.at)
+                self._handed_over(content)
         except SecureChatError:
             self._chronicle.untrack(id_)
             raise
         self._happened([sent], None)
         self._transport.call(lambda session, now: session.resume(now))
+
+    def _handed_over(self, content: Sendable) -> None:
+        """Its message is on its way: there is no upload to go on with."""
+        if isinstance(content, File):
+            self._tickets.drop(content.blob)
 
     def wait_sent(self, id_: bytes, timeout: float, *, stored: bool = True) -> dict[str, Outcome]:
         """Wait for each recipient's outcome and return them; after ``timeout`` seconds, as they stand then.
@@ -303,19 +314,32 @@ class ChatClient:
         self._chronicle.wait(settled, timeout)
         return self._chronicle.outcomes(id_)
 
+    # Files
+
+    @property
+    def files(self) -> Files:
+        """Where files are uploaded, before they are sent, and downloaded."""
+        return Files(self._make_courier, self._tickets)
+
+    def _make_courier(self) -> Courier:
+        if self._session is None:
+            raise LocalProtocolError(what="a file before the keys are made")
+        return Courier(self._session.me, self.broker, self._curve_secret)
+
     # The transport's side
 
     def _before_connecting(self) -> bytes | None:
         """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
-        if self.profile is None:
-            return self._invite
         try:
-            if self._session and (identity := self.profile.renewed()):
+            if self.profile and self._session and (identity := self.profile.renewed()):
                 self._session.adopt(identity)
         except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
             log.warning("The bundle could not be renewed: %s", error)
+        return self._curve_secret()
+
+    def _curve_secret(self) -> bytes | None:
         # An invite opens the door; a profile that has come in by it once is known by its own key.
-        return self._invite or self.profile.curve_secret
+        return self._invite or (self.profile.curve_secret if self.profile else None)
 
     def _make_session(self) -> Session:
         identity = self.profile.identity() if self.profile else self._make_guest()

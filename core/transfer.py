@@ -55,6 +55,11 @@ class Upload:
         return chunk_at(self._sent)
 
     @property
+    def chunks_safe(self) -> int:
+        """How many whole chunks the broker has on its disk."""
+        return chunk_at(self.upto)
+
+    @property
     def room(self) -> int:
         """How many bytes may be sent now."""
         return max(0, self._credit - self._sent)
