@@ -28,6 +28,7 @@ class Upload:
         self._sent = 0
         self._credit = 0
         self._asked = False
+        self._found = 0  # what the broker had when this was begun
 
     def begin(self) -> list[Frames]:
         """What to say on a new connection."""
@@ -39,9 +40,12 @@ class Upload:
 
         Raises RemoteProtocolError for what cannot be.
         """
-        if message.upto > self.size or (not self._asked and not self.upto <= message.upto <= self._sent):
-            raise RemoteProtocolError(what="an upload that is further than what was sent")
         begun, self._asked = self._asked, False
+        if begun:
+            self._found = message.upto
+        # What is sent again takes the place of what was found: until then, or less, that counts.
+        if message.upto > self.size or message.upto > max(self._sent, self._found):
+            raise RemoteProtocolError(what="an upload that is further than what was sent")
         # A chunk less than the broker allows: what is sent again after a break begins with the chunk that was not whole.
         self._credit = min(message.credit, message.upto + BLOB_WINDOW - SEALED_CHUNK, self.size)
         self.upto = message.upto
