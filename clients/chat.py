@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from clients.chronicle import Chronicle, ConnectionState, ConnectionStatus
 from clients.courier import Courier
 from clients.files import Files
+from clients.guests import make_guest
 from clients.others import Arrival, Others
 from clients.tickets import SessionTickets, Tickets
 from clients.timeline import Line
@@ -38,13 +38,11 @@ from core.errors import (
     SecureChatError,
 )
 from core.events import Event, MailboxDrained, MessageSent, Outcome, RotationDue, Trust, Welcomed
-from core.identity import Identity, guest_identity
 from core.limits import MID_BYTES
 from core.memory import Memory, SessionMemory
 from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.outbox import compose
-from core.rsa import OpeningKey, SigningKey
 from core.session import Session
 
 if TYPE_CHECKING:
@@ -342,21 +340,10 @@ class ChatClient:
         return self._invite or (self.profile.curve_secret if self.profile else None)
 
     def _make_session(self) -> Session:
-        identity = self.profile.identity() if self.profile else self._make_guest()
+        receives = self._mode is Mode.FULL
+        identity = self.profile.identity() if self.profile else make_guest(self.user, receives=receives)
         self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._memory)
         return self._session
-
-    def _make_guest(self) -> Identity:
-        with ThreadPoolExecutor(2, "securechat-keys") as pool:
-            opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
-            signing = pool.submit(SigningKey.generate)
-            return guest_identity(
-                self.user,
-                signing.result(),
-                opening.result() if opening else None,
-                sid=os.urandom(MID_BYTES),
-                now=instant().wall,
-            )
 
     def _keep(self, events: list[Event]) -> None:
         if self.profile:
