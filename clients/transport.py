@@ -33,7 +33,8 @@ from core.errors import (
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
 from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 
 log = logging.getLogger("securechat.transport")
 

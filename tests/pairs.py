@@ -21,7 +21,8 @@ from core.frames import Frames
 from core.identity import Identity, guest_identity
 from core.memory import Memory
 from core.messages import Mode
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 from tests.keys import BROKER_KEY, Keys, keys_of
 from tests.mail_disk import MemoryMailStorage
 

@@ -34,7 +34,7 @@ from core.frames import Frames
 from core.messages import Ack, Bundles, CaughtUp, Deliver, Fanout, Kept, Lookup, Mode, Noted, Results, Send
 from core.outbox import compose
 from core.profile import Profile
-from core.session import State
+from core.states import State
 from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Checker, Evidence
 from scripts.crash.journal import Line, Tried
