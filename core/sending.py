@@ -192,7 +192,7 @@ class Sending:
         if not outcome.final:
             return []
         item = self._sent.get(news.mid)
-        if item is not None and news.user in item.waiting:
+        if item is not None:
             return self._settle(item, news.user, outcome, now)
         self._outbox.settle(news.mid, news.user, outcome, now.ms)
         return [Receipt(copy.id, news.user, outcome)]

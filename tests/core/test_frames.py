@@ -184,6 +184,8 @@ HELLO = messages.Hello((1,), messages.Mode.FULL, "bob", Kind.GUEST, bytes(294), 
         [b""],
         [b"", b"c"],
         [b"Z"],
+        [b"Z" + MID + b"bob", b"c"],
+        [b"A" + MID + b"bob", b"c"],
     ],
 )
 def test_what_no_client_may_say(raw: Frames) -> None:

@@ -327,6 +327,20 @@ def test_a_number_that_was_given_up_is_no_gap(world: World) -> None:
     assert [getattr(one.message.content, "void", ()) for one in bob.messages] == [(), (("bob", 2),), ()]
 
 
+def test_a_number_is_given_up_until_a_message_that_says_so_has_come(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    world.say(alice, "1", "bob")
+    alice.to_broker = lambda raw: [] if raw[0][:1] == b"S" else [raw]
+    for text in ("2", "3"):  # the second one tells of the first, and does not come either
+        id_ = world.say(alice, text, "bob")
+        alice.inbox.append(frames.results([Result(id_, 0, Status.FULL)]))
+        world.settle()
+    alice.to_broker = lambda raw: [raw]
+    world.say(alice, "4", "bob")
+    assert [one.message.place.missing for one in bob.messages] == [0, 0]
+    assert getattr(bob.messages[-1].message.content, "void", ()) == (("bob", 2), ("bob", 3))
+
+
 def test_a_dropped_message_is_a_gap(world: World) -> None:
     alice, bob = world.join("alice"), world.join("bob")
     world.say(alice, "1", "bob")
