@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
+from broker.admin import release
 from core import frames
 from core.limits import BLOB_WINDOW, FETCH_MAX, PIECE_MAX
-from core.messages import Bye, Discard, Error, Extent, Fetch, Lack, Mode, NoBlob, Offer, Ping, Piece, Pong, Reason
+from core.messages import Bye, Discard, Error, Extent, Fetch, Lack, Mode, NoBlob, Offer, Piece, Ping, Pong, Reason
 from tests.net import PATIENCE, LocalBroker, Wire, identity, profile, until, works
 
 BLOB = bytes(range(16))
@@ -41,32 +43,29 @@ def fetch(wire: Wire, blob: bytes, size: int) -> bytes:
     return b"".join(parts)
 
 
-def test_a_file_goes_up_and_comes_down_also_after_a_restart() -> None:
+def test_a_file_goes_up_and_comes_down_also_after_a_restart(tmp_path: Path) -> None:
     data = os.urandom(20 * MIB + 12345)
     me = identity("alice")
-    with LocalBroker() as broker:
-        with Wire(broker.address).log_in(me) as alice, Wire(broker.address).log_in("bob", Mode.SEND) as bob:
-            upload(alice, BLOB, data)
-            assert fetch(bob, BLOB, len(data)) == data
-            works(broker, alice, Wire(broker.address).log_in("carol"))
-            until(lambda: not broker.router.blobs.fetches._readers)
-            assert broker.router.blobs._reserved == 0
-        folder = broker.folder
-        broker.server.stop()
-        broker._thread.join(PATIENCE)
-        for disk in (broker.storage, broker.mail, broker.blobs):
-            disk.close()
-        with (
-            LocalBroker(folder=folder, keys=broker.keys) as again,
-            Wire(again.address).log_in("bob") as bob,
-            Wire(again.address).log_in(me, Mode.SEND) as alice,
-        ):
-            assert fetch(bob, BLOB, len(data)) == data
-            alice.say(Discard(BLOB))
-            alice.say(Fetch(BLOB, 0, 1))
-            assert alice.expect(NoBlob) == NoBlob(BLOB, Lack.UNKNOWN)
-        for storage in (broker.storage, broker.mail, broker.blobs):
-            storage.close = lambda: None  # type: ignore[method-assign]  # closed above
+    with (
+        LocalBroker(folder=tmp_path) as broker,
+        Wire(broker.address).log_in(me) as alice,
+        Wire(broker.address).log_in("bob", Mode.SEND) as bob,
+        Wire(broker.address).log_in("carol") as carol,
+    ):
+        upload(alice, BLOB, data)
+        assert fetch(bob, BLOB, len(data)) == data
+        works(broker, alice, carol)
+        until(lambda: not broker.router.blobs.fetches._readers)
+        assert broker.router.blobs._reserved == 0
+    with (
+        LocalBroker(folder=tmp_path) as again,
+        Wire(again.address).log_in("bob") as bob,
+        Wire(again.address).log_in(me, Mode.SEND) as alice,
+    ):
+        assert fetch(bob, BLOB, len(data)) == data
+        alice.say(Discard(BLOB))
+        alice.say(Fetch(BLOB, 0, 1))
+        assert alice.expect(NoBlob) == NoBlob(BLOB, Lack.UNKNOWN)
 
 
 def test_what_is_not_allowed_ends_the_connection() -> None:
@@ -178,8 +177,6 @@ def test_chat_is_quick_beside_files() -> None:
 
 
 def test_a_name_that_is_released_loses_its_files() -> None:
-    from broker.admin import release
-
     with LocalBroker() as broker, Wire(broker.address).log_in(profile("alice")) as alice:
         upload(alice, BLOB, b"12345")
         release(broker.folder, "alice")
