@@ -35,7 +35,7 @@ def back_up(folder: Path, to: Path) -> None:
     with contextlib.ExitStack() as on_failure, _writing(to):
         draft.mkdir(mode=0o700)
         on_failure.callback(shutil.rmtree, draft, ignore_errors=True)
-        _copy(folder, draft)
+        _copy(folder, draft, in_use=True)
         draft.rename(to)  # at worst onto an empty folder: one that is not, and a file, stop it
         on_failure.pop_all()
         _sync(to.parent)
@@ -54,7 +54,7 @@ def restore(backup: Path, folder: Path) -> None:
         draft = held / f".restore.{os.getpid()}"
         draft.mkdir(mode=0o700)
         on_failure.callback(shutil.rmtree, draft, ignore_errors=True)
-        _copy(backup, draft)
+        _copy(backup, draft, in_use=False)
         # The key first: a folder that has databases has the key that goes with them.
         for path in sorted(draft.iterdir(), key=lambda path: (path.name != KEY_NAME, path.name)):
             on_failure.callback(_remove, held / path.name)
@@ -64,25 +64,27 @@ def restore(backup: Path, folder: Path) -> None:
         _sync(held)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy the databases and the key, and check what was copied."""
+def _copy(source: Path, target: Path, *, in_use: bool) -> None:
+    """Copy the databases, the files and the key, and check what was copied. ``in_use``: a broker may be writing there."""
     keys = load_keys(source)
     if keys is None:
         raise BrokerFailed(why=f"The folder {source} has no key, so this is not all of a broker.")
     for name in _DATABASES:
         _copy_one(source, target, name)
-    if (source / BLOBS_NAME).exists():  # else no broker that keeps files has run there yet
-        _copy_files(source, target)
+    if (source / BLOBS_NAME).exists() or (source / FILES_NAME).exists():  # else no broker that keeps files has run there
+        _copy_files(source, target, in_use=in_use)
     save_keys(target, keys)
     _sync(target)
 
 
-def _copy_files(source: Path, target: Path) -> None:
+def _copy_files(source: Path, target: Path, *, in_use: bool) -> None:
     """Copy the files of users that are whole. The list of them first, for what is whole changes no more.
 
-    A file that is gone by then was deleted meanwhile, and so it is in the copy.
+    A file that is gone by then was deleted meanwhile, and so it is in the copy; where nobody deletes, it must be there.
     """
     found, copies = BlobFiles(source / FILES_NAME), BlobFiles(target / FILES_NAME)
+    if not found.root.is_dir():
+        raise BrokerFailed(why=f"The folder {found.root} is not there, so this is not all of a broker.")
     copies.begin()
     _copy_one(source, target, BLOBS_NAME)
     with contextlib.closing(sqlite3.connect(target / BLOBS_NAME, isolation_level=None)) as database:
@@ -92,6 +94,8 @@ def _copy_files(source: Path, target: Path) -> None:
                 try:
                     length = copies.copy(blob, found)
                 except FileNotFoundError:
+                    if not in_use:
+                        raise BrokerFailed(why=f"The file {found.path(blob)} is not there.") from None
                     database.execute("DELETE FROM blobs WHERE id = ?", (blob,))
                     continue
                 if length < size:
