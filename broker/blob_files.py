@@ -11,16 +11,20 @@ from typing import Final
 from core.limits import BLOB_ID_BYTES
 
 FILES_NAME: Final = "blobs"
+_COPY: Final = 1024 * 1024
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # the last: what is no regular file must not keep us waiting
 _NAME: Final = 2 * BLOB_ID_BYTES
 
 
 class BlobFiles:
-    """Below ``root``, which is made if need be. Folders have the mode 0700, files 0600."""
+    """Below ``root``. Folders have the mode 0700, files 0600."""
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
-        root.mkdir(mode=0o700, exist_ok=True)
+
+    def begin(self) -> None:
+        """Make the folder if need be."""
+        self.root.mkdir(mode=0o700, exist_ok=True)
 
     def path(self, blob: bytes) -> Path:
         """Where the bytes of a blob are."""
@@ -64,6 +68,22 @@ class BlobFiles:
         finally:
             os.close(handle)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def copy(self, blob: bytes, source: BlobFiles) -> int:
+        """Copy the file of a blob from there; returns how many bytes it has."""
+        handle = os.open(source.path(blob), os.O_RDONLY | _OPEN)
+        try:
+            copy = self._make(self.path(blob))
+            try:
+                offset = 0
+                while part := os.pread(handle, _COPY, offset):
+                    offset = _put(copy, offset, part)
+                os.fsync(copy)
+            finally:
+                os.close(copy)
+        finally:
+            os.close(handle)
+        return offset
 
     def remove(self, blob: bytes) -> None:
         """Remove the file of a blob, if there is one."""

@@ -51,8 +51,9 @@ class BlobDisk(Disk[Operation, Answer]):
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / BLOBS_NAME
         database = open_database(self._path, "list of files", BLOBS_VERSION, _SCHEMA, busy=_BUSY)
+        self._files: Final = BlobFiles(folder / FILES_NAME)
         try:
-            self._files: Final = BlobFiles(folder / FILES_NAME)
+            self._files.begin()
         except OSError as error:
             database.close()
             raise BrokerFailed(why=f"The folder {folder / FILES_NAME} cannot be made: {error.strerror}.") from error

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 
 class Create(NamedTuple):
-    """Keep a new blob of ``size`` bytes, none of which is there yet, for ``user``, who offered it with the key ``kid`` (b64u)."""
+    """Keep a new blob of ``size`` bytes, none of which is there, for ``user``, who offered it with the key ``kid`` (b64u)."""
 
     blob: bytes
     user: str
@@ -52,19 +52,19 @@ Operation = Create | Append | Read | Delete
 
 
 class Extended(NamedTuple):
-    """The first ``upto`` bytes of a blob are on disk; ``count`` bytes of Appends are dealt with by this."""
+    """The first ``upto`` bytes of a blob are on disk; ``length`` bytes of Appends are dealt with by this."""
 
     blob: bytes
     upto: int
-    count: int
+    length: int
     at: int
 
 
 class NotWritten(NamedTuple):
-    """``count`` bytes of Appends did not reach the disk, and never will; ``lost``: nor is there such a blob on it."""
+    """``length`` bytes of Appends did not reach the disk, and never will; ``lost``: nor is there such a blob on it."""
 
     blob: bytes
-    count: int
+    length: int
     lost: bool
 
 

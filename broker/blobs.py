@@ -269,7 +269,7 @@ class Blobs:
         self._grant()
 
     def _extended(self, answer: Extended) -> None:
-        blob = self._arrived(answer.blob, answer.count)
+        blob = self._arrived(answer.blob, answer.length)
         if blob is None or blob.going:
             return
         blob.upto, blob.at = answer.upto, answer.at
@@ -286,7 +286,7 @@ class Blobs:
                 self._outbox.say(upload.writer, Extent(blob.id, blob.upto, upload.credit))
 
     def _not_written(self, answer: NotWritten) -> None:
-        blob = self._arrived(answer.blob, answer.count)
+        blob = self._arrived(answer.blob, answer.length)
         if blob is None or blob.going:
             return
         upload = blob.upload

@@ -61,8 +61,8 @@ class Router(Relay):
     """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes.
 
     What ``to_log`` gets comes back through ``committed`` once it is safe; logins that depend on it wait until then. What
-    ``to_disk`` holds is for the mail's storage, whose answers ``stored`` takes; ``blobs`` has the same for files. ``rate`` is how many messages a second each
-    user may send; 0 sets no bound.
+    ``to_disk`` holds is for the mail's storage, whose answers ``stored`` takes; ``blobs`` has the same for files. ``rate`` is
+    how many messages a second each user may send; 0 sets no bound.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
+from zmq.utils.garbage import gc as zero_copy
 
 # How long an example takes says how busy the machine is, no more.
 settings.register_profile("here", deadline=None)
@@ -60,7 +61,9 @@ def _expect_only(before: Collection[str]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_outlives_the_tests() -> Iterator[None]:
     before = running().keys()
+    zero_copy.start()  # pyzmq has one such thread a process, and leaves it running once it is needed
     yield
+    zero_copy.stop()
     _expect_only(before)
 
 
