@@ -7,11 +7,10 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from msgspec.structs import replace
 
-from clients.courier import Courier
 from clients.parts import PartFile
 from clients.tickets import Ticket, Tickets
 from core import frames
@@ -23,6 +22,9 @@ from core.messages import Discard, Extent, Lack, NoBlob, Piece
 from core.names import check_file_name
 from core.sealed_file import chunk_count, seal_chunk, sealed_size
 from core.transfer import Download, Upload
+
+if TYPE_CHECKING:
+    from clients.courier import Courier
 
 Progress = Callable[[int, int], None]
 """Told how many bytes of the file are done, and of how many."""

@@ -12,7 +12,7 @@ import pytest
 from clients.history import Entry, is_kept
 from clients.store import Store
 from core.bundle import Kind, Suite
-from core.content import Content, Text, Unknown
+from core.content import Content, File, Text, Unknown
 from core.errors import NameTaken, RecordDamaged
 from core.events import (
     Disconnected,
@@ -32,6 +32,7 @@ from core.events import (
     Welcomed,
 )
 from core.messages import Entry as Present
+from core.messages import Extent, Lack, NoBlob, Piece
 from core.order import Place
 
 NOW = 1_800_000_000_000
@@ -46,7 +47,8 @@ def received(content: Content, place: Place = Place()) -> MessageReceived:  # no
 
 KEPT: list[Event] = [
     received(Text("hello", (("alice", 3),))),
-    received(Unknown("picture"), Place(missing=2, late=True, fork=True)),
+    received(File("a.txt", 3, bytes(32), bytes(32), bytes(16))),
+    received(Unknown("poll"), Place(missing=2, late=True, fork=True)),
     MessageSent(os.urandom(16), ("bob", "carol"), True, Suite.HYBRID, Text("hi"), NOW),
     PeerKeyChanged("bob", KID, bytes(32), accepted=False),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in Outcome if outcome.final or outcome is Outcome.STORED),
@@ -58,6 +60,9 @@ PASSING: list[Event] = [
     Disconnected("gone"),
     RosterChanged((Present("bob", Kind.GUEST, KID),), (), initial=True),
     RotationDue(),
+    Extent(bytes(16), 1, 2),
+    NoBlob(bytes(16), Lack.UNKNOWN),
+    Piece(bytes(16), 0, b"x"),
     MessageRefused("bob", os.urandom(16), "signature"),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in (Outcome.QUEUED, Outcome.SENT, Outcome.RATE)),
 ]
