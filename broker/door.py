@@ -81,8 +81,6 @@ class Door:
 
     def check(self, connection: Connection, signature: bytes, now: Instant) -> Reason | Entrance:
         """Judge a PROVE: the proof, the bundle, then the name."""
-        if connection.rid in self._claims:
-            return Entrance.WAITING
         login = self._unproven[connection.rid]
         hello = login.hello
         context = LoginContext(self._broker_key, login.client_key, hello.nonce, login.challenge, hello.user)

@@ -63,6 +63,7 @@ _FIRST: Final[dict[str, tuple[str, ...]]] = {
     "core.vault": ("tests/attacks/test_curious_eyes.py", "-k", "keystore and not another_user"),
     "broker.door": (
         "tests/broker/test_door.py",
+        "tests/broker/test_claims.py",
         "tests/attacks/test_false_names.py",
         "tests/attacks/test_open_doors.py",
         "tests/broker/test_renewed_bundles.py",
