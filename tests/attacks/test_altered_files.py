@@ -64,9 +64,7 @@ class LyingCourier(Courier):
         raise BrokerUnreachable(where="here", why="it said nothing of the file for 60 s")
 
 
-def fetch(
-    folder: Path, blob: bytes, file: File = FILE, change: Change = lambda events: events
-) -> Path:
+def fetch(folder: Path, blob: bytes, file: File = FILE, change: Change = lambda events: events) -> Path:
     return Files(lambda: LyingCourier(blob, change), SessionTickets()).download(file, folder)
 
 
