@@ -35,8 +35,8 @@ _PAUSE: Final = 0.02  # seconds between two round trips
 def run(report: Report, size: int) -> None:
     report.title(
         "8. Files",
-        f"A file of {size / 2**20:,.0f} MiB from profile to profile by the broker, CURVE on: `send -f`, `listen --download`, whole",
-        "processes. Beside it `age` to `age` over TCP on 127.0.0.1, if it is installed, and AES-256-GCM alone in chunks",
+        f"A file of {size / 2**20:,.0f} MiB from profile to profile by the broker, CURVE on: `send -f`, `listen --download`,",
+        "whole processes. Beside it `age` to `age` over TCP on 127.0.0.1, if it is installed, and AES-256-GCM alone in chunks",
         "of 1 MiB. Meanwhile two guests of the same broker write to each other: from `send` until the answer is open.",
     )
     with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name, running_broker() as (address, env, pid):
