@@ -36,6 +36,7 @@ IN_FLIGHT_MAX: Final = 64 * 1024 * 1024  # bytes on their way to the disk, and b
 SMALLEST: Final = PIECE_MAX  # what a blob counts at least: each costs a file, a row and some memory, however small it is
 # Whoever goes on with an upload begins where a chunk of its own began, a little below what is on disk.
 SLACK: Final = 2 * FILE_CHUNK
+UPLOADS_MAX: Final = 64  # of one connection at a time: nobody is to stand in all the places of the queue for credit
 UNUSED_MAX: Final = 60.0  # seconds for which credit may be kept from others who wait
 UNFINISHED_MAX: Final = 86_400  # seconds for which what is not whole is kept untouched
 _EXPIRY: Final = 3600.0  # seconds between looks for what is too old, or a tenth of the retention if that is less
@@ -131,33 +132,35 @@ class Blobs:
             case Fetch():
                 return self.fetches.fetch(connection, message)
             case Offer(blob, size):
-                self._offer(connection, blob, size)
+                return self._offer(connection, blob, size)
             case Discard(blob):
                 found = self._known.get(blob)
                 if found and found.kid == connection.kid:
                     self._delete([found], by=connection)
         return True
 
-    def _offer(self, connection: Connection, number: bytes, size: int) -> None:
+    def _offer(self, connection: Connection, number: bytes, size: int) -> bool:
+        if len(self._writing.get(connection, ())) >= UPLOADS_MAX:
+            return False
         blob = self._known.get(number)
         if blob is None:
             charge = max(size, SMALLEST)
             used, all_used = self._charged_to.get(connection.kid, 0), self._charged
             if used + charge > self._quota.user_bytes or all_used + charge > self._quota.total_bytes:
                 self._outbox.say(connection, NoBlob(number, Lack.QUOTA))
-                return
+                return True
             create = Create(number, connection.user, connection.kid, size, int(self._now.wall))
             blob = self._add(Blob(number, *create[1:4], 0, create.at))
             self.to_disk.append(create)
         elif blob.kid != connection.kid or blob.size != size:
             self._outbox.say(connection, NoBlob(number, Lack.UNKNOWN))
-            return
+            return True
         elif blob.going:  # what is still on its way to the disk must not get into a new one
             self._outbox.say(connection, NoBlob(number, Lack.DISK))
-            return
+            return True
         elif blob.whole:
             self._outbox.say(connection, Extent(number, size, size))
-            return
+            return True
         self._leave(blob)
         upload = blob.upload = blob.upload or _Upload()
         upload.writer, upload.granted, upload.next = connection, False, None
@@ -166,6 +169,7 @@ class Blobs:
         if not upload.pending:  # else what an earlier connection sent is awaited, so that the answer stays true
             self._waiting[blob] = None
         self._grant()
+        return True
 
     def _piece(self, connection: Connection, piece: Piece) -> bool:
         blob = self._known.get(piece.blob)

@@ -173,6 +173,60 @@ class Histories(RuleBasedStateMachine):
         else:
             assert lack(got) == "unknown"
 
+    # Things that only rarely come together by themselves
+
+    def begun(self, blob: int) -> Connection:
+        """A connection that has just offered a blob which is not whole, some of which is there."""
+        self.desk.disk_waits = False
+        self.desk.settle()
+        found = self.desk.blobs._known.get(BLOBS[blob])
+        if found and found.whole:
+            self.discard_as(self.desk.join(found.user), blob)
+            found = None
+        self.hear()
+        one = self.desk.join(found.user if found else USERS[0])
+        self.offer(self.here.index(one), blob)
+        if not found or found.upto < 8:
+            self.write(one, blob, 0, 8 + self.seed % 20)
+            self.offer(self.here.index(one), blob)
+        return one
+
+    def discard_as(self, one: Connection, blob: int) -> None:
+        self.desk.say(one, Discard(BLOBS[blob]))
+
+    def write(self, one: Connection, blob: int, back: int, length: int) -> None:
+        if (one, blob) in self.turns:
+            self.piece(list(self.turns).index((one, blob)), back, length)
+
+    @precondition(lambda self: len(self.here) < 8)
+    @rule(blob=_blobs, back=st.integers(0, 12), length=st.integers(1, 30), more=st.integers(0, 10), how=st.data())
+    def crash_soon_after_going_on(self, blob: int, back: int, length: int, more: int, how: st.DataObject) -> None:
+        one = self.begun(blob)
+        self.desk.disk_waits = True
+        self.write(one, blob, back, length)
+        if more:
+            self.write(one, blob, 0, more)
+        self.crash(how.draw(st.none() | st.integers(0, 30)), how.draw(st.binary(max_size=20)), how.draw(st.booleans()))
+
+    @precondition(lambda self: len(self.here) < 8)
+    @rule(blob=_blobs, back=st.integers(0, 12), length=st.integers(1, 30), then=st.sampled_from(["work", "fail", "crash"]))
+    def take_over_while_bytes_are_under_way(self, blob: int, back: int, length: int, then: str) -> None:
+        one = self.begun(blob)
+        self.desk.disk_waits = True
+        self.write(one, blob, 0, 7)
+        other = self.desk.join(one.user)
+        self.offer(self.here.index(other), blob)
+        self.write(other, blob, back, length)
+        if then == "crash":
+            self.crash(3, b"", False)
+        elif then == "fail":
+            self.work_with_a_full_disk("fdatasync")
+        else:
+            self.desk.work()
+            self.hear()
+        if other in self.desk.heard:
+            self.write(other, blob, back, length)
+
     # Disk, time and crashes
 
     @rule(waits=st.booleans())
@@ -224,7 +278,7 @@ class Histories(RuleBasedStateMachine):
                 assert known.sure == 0 or not known.owner or blob in self.gone
                 continue
             data = desk.disk._files.read(blob, 0, there.upto)
-            assert there.upto >= known.sure
+            assert there.upto >= known.sure or blob in self.gone
             assert any(one[: there.upto] == data for one in known.contents), (data, known.contents)
             known.contents = [data]
             known.sure = there.upto

@@ -12,7 +12,7 @@ import pytest
 import broker.blobs
 import broker.fetches
 from broker.blob_values import Append, Read
-from broker.blobs import SLACK
+from broker.blobs import SLACK, UPLOADS_MAX
 from broker.quota import Quota
 from core.limits import BLOB_WINDOW, FETCH_MAX, PIECE_MAX
 from core.messages import Discard, Extent, Fetch, NoBlob, Offer, Piece
@@ -137,6 +137,16 @@ def test_pieces_of_those_who_do_not_write_it_are_ignored(desk: Desk) -> None:
     assert bob not in desk.ended
     desk.say(alice, Piece(BLOB, 0, b"12"))
     assert desk.fetch(bob, BLOB, 0, 2) == b"12"
+
+
+def test_one_connection_has_no_more_than_so_many_uploads_at_a_time(desk: Desk) -> None:
+    alice = desk.join("alice")
+    for number in range(UPLOADS_MAX):
+        desk.upload(alice, bytes([number]) * 16, b"1", size=2)
+    desk.say(alice, Piece(bytes(16), 1, b"2"))  # one of them is whole
+    assert len(desk.say(alice, Offer(BLOB, 10))) == 1
+    desk.say(alice, Offer(OTHER, 10))
+    assert alice in desk.ended
 
 
 # Going on with an upload
