@@ -62,8 +62,8 @@ def send(
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -', and send them
     nothing but a file with 'send alice bob "" -f FILE'. Succeeds once every copy is on the broker's disk or with its
-    recipient. A profile keeps what could not be sent in its outbox, and goes on with a file that was broken off when it is
-    sent again; a guest keeps nothing.
+    recipient. A profile keeps a text that could not be sent in its outbox. A file needs the broker: one that was broken off
+    goes on where it was when a profile sends it again. A guest keeps nothing.
 
     \b
     securechat-cli send alice 'backup done'
@@ -79,7 +79,7 @@ def send(
     for path in files:
         check_file(path)
     codes = []
-    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not everyone) as client:
+    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not (everyone or files)) as client:
         if client.profile is None and client.user.startswith(GUEST_PREFIX):
             terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
         new: list[str] = []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -43,18 +44,26 @@ def _quiet(_done: int, _all: int) -> None:
 def check_file(path: Path) -> None:
     """Raise FileUnreadable or BadFileName for what cannot be sent, before anything is."""
     check_file_name(path.name)
+    with _opened(path):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a file that can be sent. Raises FileUnreadable, also for what the system says while it is read."""
     try:
-        with path.open("rb") as opened:
-            _check_kind(path, os.fstat(opened.fileno()))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would keep us waiting for its writer
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise FileUnreadable(name=str(path), why="it is not a regular file")
+            if sealed_size(about.st_size) > BLOB_MAX:
+                raise FileUnreadable(name=str(path), why="it is too long")
+            yield descriptor
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise FileUnreadable(name=str(path), why=error.strerror or str(error)) from error
-
-
-def _check_kind(path: Path, about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise FileUnreadable(name=str(path), why="it is not a regular file")
-    if sealed_size(about.st_size) > BLOB_MAX:
-        raise FileUnreadable(name=str(path), why="it is too long")
 
 
 class Files:
@@ -71,16 +80,11 @@ class Files:
         BadFileName, FileChanged, NoRoomForFile, BrokerUnreachable and LoginRefused.
         """
         name = check_file_name(path.name)
-        try:
-            with path.open("rb", buffering=0) as opened:
-                about = os.fstat(opened.fileno())
-                _check_kind(path, about)
-                ticket = self._ticket(path, about)
-                with self._courier() as courier:
-                    digest = _Sending(opened, ticket, self._tickets, courier, progress).run()
-                return File(name, ticket.size, digest, ticket.key, ticket.blob)
-        except OSError as error:
-            raise FileUnreadable(name=str(path), why=error.strerror or str(error)) from error
+        with _opened(path) as descriptor:
+            ticket = self._ticket(path, os.fstat(descriptor))
+            with self._courier() as courier:
+                digest = _Sending(descriptor, ticket, self._tickets, courier, progress).run()
+        return File(name, ticket.size, digest, ticket.key, ticket.blob)
 
     def _ticket(self, path: Path, about: os.stat_result) -> Ticket:
         where = str(path.absolute())
@@ -106,8 +110,8 @@ class Files:
 class _Sending:
     """One run of an upload."""
 
-    def __init__(self, opened: BinaryIO, ticket: Ticket, tickets: Tickets, courier: Courier, progress: Progress) -> None:
-        self._opened = opened
+    def __init__(self, descriptor: int, ticket: Ticket, tickets: Tickets, courier: Courier, progress: Progress) -> None:
+        self._descriptor = descriptor
         self._ticket = ticket
         self._tickets = tickets
         self._courier = courier
@@ -178,7 +182,7 @@ class _Sending:
     def _read(self, index: int) -> bytes:
         """A chunk of the file; its bytes are hashed the first time."""
         length = min(FILE_CHUNK, self._ticket.size - index * FILE_CHUNK)
-        plain = os.pread(self._opened.fileno(), length, index * FILE_CHUNK)
+        plain = os.pread(self._descriptor, length, index * FILE_CHUNK)
         if len(plain) != length:
             self._changed()
         if index == len(self._digests) - 1:
@@ -187,7 +191,7 @@ class _Sending:
         return plain
 
     def _check_unchanged(self) -> None:
-        about = os.fstat(self._opened.fileno())
+        about = os.fstat(self._descriptor)
         if (about.st_size, about.st_mtime_ns) != (self._ticket.size, self._ticket.changed_ns):
             self._changed()
 

@@ -235,11 +235,11 @@ class Transport:
             ready = dict(poller.poll(_TICK_MS))
             if self._wake_out.fileno() in ready:
                 self._drain_wake()
+            self._run_commands(session)
             if self._stopping.is_set():
                 session.say_bye()
                 self._flush(sock, session)
                 return
-            self._run_commands(session)
             if sock in ready:
                 self._receive(sock, session)
             if monitor in ready:

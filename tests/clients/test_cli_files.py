@@ -19,6 +19,8 @@ from core.limits import FILE_CHUNK
 from tests.broker_process import ROOT, BrokerProcess, cli, listening
 from tests.net import until
 
+Env = dict[str, str]
+People = tuple[str, str]
 _NUMBERS = itertools.count()
 
 
@@ -57,7 +59,7 @@ def a_file(folder: Path, name: str = "report.pdf", size: int = 3 * FILE_CHUNK + 
     return path
 
 
-def test_a_file_waits_for_who_is_away_and_is_saved_once(env: dict[str, str], people: tuple[str, str], tmp_path: Path) -> None:
+def test_a_file_waits_for_who_is_away_and_is_saved_once(env: Env, people: People, tmp_path: Path) -> None:
     alice, bob = people
     path, into = a_file(tmp_path), tmp_path / "in"
     done = cli(env, "--profile", alice, "--json", "send", bob, "see this", "-f", str(path), "-f", str(a_file(tmp_path, "b", 0)))
@@ -90,19 +92,14 @@ def test_everyone_gets_a_file_that_was_uploaded_once(env: dict[str, str], broker
     path = a_file(tmp_path, "for-all.bin", FILE_CHUNK)
     guests = [f"guest{at}" for at in range(20)]
     before = blobs(broker)
-    listeners = []
-    try:
-        for name in guests:
-            listeners.append(listening(env, name, "-n", "1", "--download", str(tmp_path / name)))
-        done = cli(
-            env, "--as", "sender", "--json", "send", "--everyone", "-f", str(path), "--wait", "delivered", "--timeout", "60s"
-        )
+    with contextlib.ExitStack() as stack:
+        into = [("-n", "1", "--download", str(tmp_path / name)) for name in guests]
+        listeners = [stack.enter_context(listening(env, name, *where)) for name, where in zip(guests, into, strict=True)]
+        command = ["--as", "sender", "--json", "send", "--everyone", "-f", str(path), "--wait", "delivered", "--timeout", "60s"]
+        done = cli(env, *command)
         assert set(guests) <= set(done.data[-1]["recipients"])
         for listener in listeners:
             assert listener.wait() == OK
-    finally:
-        for listener in listeners:
-            listener.close()
     assert blobs(broker) == before + 1
     for name in guests:
         assert (tmp_path / name / "for-all.bin").read_bytes() == path.read_bytes()
@@ -141,9 +138,7 @@ def incomplete(broker: BrokerProcess) -> list[int]:
     return found
 
 
-def test_an_upload_that_was_broken_off_goes_on(
-    env: dict[str, str], people: tuple[str, str], broker: BrokerProcess, tmp_path: Path
-) -> None:
+def test_an_upload_that_was_broken_off_goes_on(env: Env, people: People, broker: BrokerProcess, tmp_path: Path) -> None:
     alice, bob = people
     path, into = a_file(tmp_path, "long.bin", 12 * FILE_CHUNK), tmp_path / "in"
     command = ["--profile", alice, "send", bob, "-f", str(path)]
@@ -157,9 +152,7 @@ def test_an_upload_that_was_broken_off_goes_on(
     assert (into / "long.bin").read_bytes() == path.read_bytes()
 
 
-def test_a_file_that_changed_after_its_upload_was_broken_off_is_another(
-    env: dict[str, str], people: tuple[str, str], tmp_path: Path
-) -> None:
+def test_a_file_that_changed_after_its_upload_was_broken_off_is_another(env: Env, people: People, tmp_path: Path) -> None:
     """Same name, size and time of change, other content: what the broker has of it must not go out as its beginning."""
     alice, bob = people
     path = a_file(tmp_path, "changed.bin", 12 * FILE_CHUNK)
@@ -175,7 +168,7 @@ def test_a_file_that_changed_after_its_upload_was_broken_off_is_another(
     assert cli(env, *command).code == OK  # from its beginning
 
 
-def test_what_cannot_be_sent_says_why_and_sends_nothing(env: dict[str, str], people: tuple[str, str], tmp_path: Path) -> None:
+def test_what_cannot_be_sent_says_why_and_sends_nothing(env: Env, people: People, tmp_path: Path) -> None:
     alice, bob = people
     secret = a_file(tmp_path, "secret", 10)
     bad = tmp_path / "a\nb"
@@ -185,6 +178,7 @@ def test_what_cannot_be_sent_says_why_and_sends_nothing(env: dict[str, str], peo
     for path, why in (
         (tmp_path / "none", "No such file"),
         (tmp_path, "not a regular file"),
+        (pipe, "not a regular file"),
         (bad, "cannot be a file's name"),
         (Path("/dev/null"), "not a regular file"),
     ):
@@ -194,13 +188,11 @@ def test_what_cannot_be_sent_says_why_and_sends_nothing(env: dict[str, str], peo
         assert [one["type"] for one in done.data] == ["error"], "nothing goes out before all of it can be read"
 
 
-def test_over_quota_is_refused_with_a_sentence(
-    env: dict[str, str], people: tuple[str, str], broker: BrokerProcess, tmp_path: Path
-) -> None:
+def test_over_quota_is_refused_with_a_sentence(env: Env, people: People, broker: BrokerProcess, tmp_path: Path) -> None:
     alice, bob = people
     path = tmp_path / "sparse.bin"
     with path.open("wb") as file:
-        file.truncate(41_000_000)
+        file.truncate(42_000_000)
     before = blobs(broker)
     done = cli(env, "--profile", alice, "send", bob, "-f", str(path))
     assert done.code == OTHER
@@ -209,8 +201,9 @@ def test_over_quota_is_refused_with_a_sentence(
 
 
 def test_a_file_that_the_broker_has_no_more_is_said_to_be_gone(
-    env: dict[str, str], broker: BrokerProcess, tmp_path: Path
+    env: Env, people: People, broker: BrokerProcess, tmp_path: Path
 ) -> None:
+    alice, bob = people
     path = a_file(tmp_path, "soon-gone.bin", 1000)
     assert cli(env, "--profile", alice, "send", bob, "-f", str(path)).code == OK
     taken = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s")
@@ -224,7 +217,7 @@ def test_a_file_that_the_broker_has_no_more_is_said_to_be_gone(
     assert not (tmp_path / "in" / "soon-gone.bin").exists()
 
 
-def test_a_folder_that_cannot_be_written_loses_nothing(env: dict[str, str], people: tuple[str, str], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_loses_nothing(env: Env, people: People, tmp_path: Path) -> None:
     alice, bob = people
     path = a_file(tmp_path, "kept.bin", 1000)
     assert cli(env, "--profile", alice, "send", bob, "-f", str(path)).code == OK
@@ -256,8 +249,8 @@ def test_without_a_broker_the_file_is_not_sent_and_its_text_waits(env: dict[str,
     assert json.loads(done.out.splitlines()[-1])["error"] == "BrokerUnreachable"
 
 
-def test_progress_is_for_terminals(env: dict[str, str], people: tuple[str, str], tmp_path: Path) -> None:
-    alice, bob = people
+def test_progress_is_for_terminals(env: Env, people: People, tmp_path: Path) -> None:
+    _, bob = people
     parent, child = os.openpty()
     try:
         process = subprocess.Popen(
