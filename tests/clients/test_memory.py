@@ -75,7 +75,7 @@ PINS = [
 ]
 
 
-@pytest.mark.parametrize("pin", PINS, ids=str)
+@pytest.mark.parametrize("pin", PINS, ids=["guest", "verified and blocked", "profile"])
 def test_a_pin_is_kept_as_it_is(look: Open, pin: Pin) -> None:
     assert look().pin("bob") is None
     look().set_pin(pin)

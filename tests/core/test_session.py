@@ -264,7 +264,7 @@ def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
         (messages.Error(messages.Reason.BUSY), True),
         (messages.Bye(), True),
     ],
-    ids=str,
+    ids=["welcome", "refused", "busy", "bye"],
 )
 def test_a_login_is_in_doubt_from_its_proof_until_the_broker_says_what_came_of_it(
     world: World, answer: messages.Control, in_doubt: bool
@@ -276,7 +276,7 @@ def test_a_login_is_in_doubt_from_its_proof_until_the_broker_says_what_came_of_i
 
 
 @pytest.mark.parametrize("state", [State.GREETED, State.READY])
-@pytest.mark.parametrize("answer", [messages.Error(messages.Reason.BUSY), messages.Bye()], ids=str)
+@pytest.mark.parametrize("answer", [messages.Error(messages.Reason.BUSY), messages.Bye()], ids=["busy", "bye"])
 def test_without_a_proof_that_waits_nothing_is_in_doubt(world: World, state: State, answer: messages.Control) -> None:
     assert _in_state(world, State.OFFLINE).in_doubt is False
     session = _in_state(world, state)
