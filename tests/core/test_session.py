@@ -417,7 +417,7 @@ def test_goodbye(world: World) -> None:
     assert bob.events[-1] == RosterChanged((), (_entry("alice"),), initial=False)
     world.router.farewell()
     world.tick()
-    assert bob.events[-1] == Disconnected("the broker has closed the connection")
+    assert bob.events[-1:] == [Disconnected("the broker has closed the connection")]
     assert bob.session.state is State.OFFLINE
 
 
