@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from broker.ledger import Admitted, Claimed
+from broker.ledger import Admitted, Bundled, Claimed
+from core.bundle import Kind
+from core.encoding import b64url
 from core.messages import Reason
 from core.states import State
-from tests.attacks.lies import Town
+from tests.attacks.lies import Town, bundle
 from tests.broker.test_door import invite, try_to_join
+from tests.keys import keys_of
 
 
 @pytest.fixture
@@ -42,3 +45,12 @@ def test_a_profiles_claim_does_not_rest_on_the_admission_of_a_guest_with_its_key
     assert [type(event) for event in town.unsafe] == [Admitted, Claimed]
     town.commit()
     assert town.ledger.owner("alice") is not None
+
+
+def test_a_bundle_that_came_into_the_log_by_another_way_counts(town: Town) -> None:
+    """As all of them do when a broker starts."""
+    town.log_waits = False
+    alice = town.join_profile("alice")
+    signed = bundle("alice", keys_of("alice"), kind=Kind.PROFILE, seq=7)
+    town.commit(Bundled("alice", b64url(alice.session.me.kid), 7, signed.body, signed.signature, 0))
+    assert town.ledger.newest_bundle("alice") == 7

@@ -76,7 +76,7 @@ PINS = [
 ]
 
 
-@pytest.mark.parametrize("pin", PINS, ids=str)
+@pytest.mark.parametrize("pin", PINS, ids=["guest", "verified and blocked", "profile"])
 def test_a_pin_is_kept_as_it_is(look: Open, pin: Pin) -> None:
     assert look().pin("bob") is None
     look().set_pin(pin)
@@ -137,6 +137,27 @@ def test_for_32_days_nothing_is_forgotten_and_after_that_it_is(look: Open) -> No
     assert look().numbered(KID, SID, 1) is None
     assert look().taken(KID, mid(2)) == look().taken(KID, mid(3)) == PROOF
     assert look().stream(KID, SID) == Stream(3)  # order outlives it
+
+
+def test_two_messages_under_a_number_are_both_forgotten_in_time(look: Open) -> None:
+    look().take(taken(1, n=7), NOW)
+    look().take(taken(2, n=7), NOW)
+    for number in (3, 4):
+        look().take(taken(number), NOW + REPLAY_MEMORY_MS + 1)
+    assert look().taken(KID, mid(1)) is look().taken(KID, mid(2)) is look().numbered(KID, SID, 7) is None
+    assert look().taken(KID, mid(3)) == look().taken(KID, mid(4)) == PROOF
+
+
+def test_of_too_many_streams_a_guest_forgets_the_one_that_was_silent_for_longest() -> None:
+    memory = SessionMemory()
+    sids = [number.to_bytes(16, "big") for number in range(4097)]
+    for number, sid in enumerate(sids[:-1], 1):
+        memory.take(taken(number, sid=sid), NOW)
+    memory.take(taken(5000, sid=sids[0]), NOW)
+    assert memory.stream(KID, sids[1]) == Stream(2)
+    memory.take(taken(5001, sid=sids[-1]), NOW)
+    assert memory.stream(KID, sids[1]) == Stream()
+    assert [memory.stream(KID, sids[at]) for at in (0, 2, -1)] == [Stream(5000), Stream(3), Stream(5001)]
 
 
 # Numbers and bundles

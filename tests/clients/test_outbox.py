@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,22 @@ def test_only_the_number_of_a_copy_that_failed_is_void(look: Open, outcome: Outc
     assert list(look().void("bob", OTHER)) == list(look().void("carol", KID)) == []
     look().told("bob", KID, [1, 7])
     assert list(look().void("bob", KID)) == []
+
+
+def test_of_too_many_copies_a_guest_forgets_the_oldest_that_have_their_end() -> None:
+    outbox = SessionOutbox()
+    done, waiting, last, one_more = (message()[0] for _ in range(4))
+    many = message(to=tuple(f"u{at}" for at in range(256)), everyone=True)
+    outbox.add([done, waiting])
+    outbox.settle(done.mid, "bob", Outcome.DELIVERED, NOW)
+    for at in range(2**14 // 256 - 1):
+        outbox.add([replace(one, mid=at.to_bytes(16, "big")) for one in many])
+    outbox.add([replace(many[0], mid=bytes([255]) * 16, to=many[0].to[:254])])
+    assert outbox.copy(done.mid, "bob")  # 16,384 of them
+    outbox.add([last])
+    assert outbox.copy(done.mid, "bob") is None
+    outbox.add([one_more])
+    assert all(outbox.copy(one.mid, "bob") for one in (waiting, last, one_more))
 
 
 # What a profile's promises beyond that

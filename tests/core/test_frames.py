@@ -14,7 +14,7 @@ from core import frames, messages
 from core.bundle import Kind, SignedBundle
 from core.errors import FrameError
 from core.frames import Frames
-from core.limits import ACKS_MAX, FRAME_MAX, LOOKUP_MAX, RECIPIENTS_MAX, RESULTS_MAX, ROSTER_CHUNK, WRAP_MAX
+from core.limits import ACKS_MAX, BUNDLE_MAX, FRAME_MAX, LOOKUP_MAX, RECIPIENTS_MAX, RESULTS_MAX, ROSTER_CHUNK, WRAP_MAX
 from core.messages import FromBroker, FromClient, Reason, Result, Status
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True).filter(lambda name: name != "everyone")
@@ -112,6 +112,8 @@ def test_the_most_that_fits() -> None:
     assert read_client(frames.fanout(mid, users, b"c", [b"w"] * RECIPIENTS_MAX)) == messages.Fanout(
         mid, users, b"c", (b"w",) * RECIPIENTS_MAX
     )
+    longest_bundle = messages.Renew(SignedBundle(bytes(BUNDLE_MAX), bytes(256)))
+    assert read_client(frames.control(longest_bundle)) == longest_bundle
     longest = bytes(WRAP_MAX)
     assert read_client(frames.fanout(mid, ["bob"], b"c", [longest])) == messages.Fanout(mid, ("bob",), b"c", (longest,))
     acks = [(at.to_bytes(8, "big"), bytes(32)) for at in range(ACKS_MAX)]

@@ -52,6 +52,7 @@ def test_what_is_no_username(name: str) -> None:
     assert not is_name(name)
     with pytest.raises(BadName) as refused:
         check_name(name)
+    assert str(refused.value) == f"'{name}' is not a username."
     assert "everyone" in refused.value.advice
 
 

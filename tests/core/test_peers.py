@@ -182,6 +182,17 @@ def test_bundles_are_kept_while_they_are_valid_and_the_user_stays() -> None:
     assert peers.bundle("bob", NOW * 1000) is None
 
 
+def test_a_bundle_outlives_what_only_others_do() -> None:
+    peers = Peers(SessionMemory())
+    peers.learn("bob", _signed(), NOW * 1000)
+    peers.roster(_full(CAROL))
+    peers.roster(_change((DAVE,), ("carol",)))
+    peers.forget_bundles(["dave"])
+    assert peers.bundle("bob", NOW * 1000) is not None
+    peers.forget_bundles(["bob"])
+    assert peers.bundle("bob", NOW * 1000) is None
+
+
 def test_a_bundle_that_is_not_believed_changes_nothing() -> None:
     peers = Peers(SessionMemory())
     bob, mallory = keys_of("bob"), keys_of("mallory")

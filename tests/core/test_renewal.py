@@ -49,6 +49,17 @@ def test_a_guest_reconnects_on_day_31(world: World) -> None:
     assert not any(isinstance(event, PeerKeyChanged) for event in alice.events)
 
 
+def test_a_bundle_is_renewed_by_a_login_from_the_second_on_in_which_that_is_due(world: World) -> None:
+    alice = world.make("alice")
+    first = alice.session.me
+    assert first.renew_at is not None
+    for seconds, renewed in ((first.renew_at - world.now.wall - 1, False), (1, True)):
+        world.pass_time(seconds)
+        world.connect(alice)
+        assert (alice.session.me.bundle != first.bundle) is renewed
+        world.lose(alice)
+
+
 def test_a_guest_that_stays_connected_can_be_written_to_on_day_31(world: World) -> None:
     alice, bob = world.join("alice"), world.join("bob")
     for _ in range(3):  # the clock leaps, as after a laptop's sleep; the connection is what counts

@@ -365,7 +365,7 @@ def test_a_refused_message_is_not_reported_as_safe(world: World, suite: Suite, e
     bob.to_client = lambda raw: [[*raw[:-1], flip(-1)(raw[-1])]] if raw[0][:1] == b"D" else [raw]
     id_ = world.say(alice, "x", "bob", everyone=everyone, suite=suite)
     assert bob.messages == []
-    assert len(bob.refusals) == 1
+    assert [(one.sender, one.mid) for one in bob.refusals] == [("alice", id_)]
     assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.REFUSED]}
     assert not Outcome.REFUSED.safe
     bob.to_client = lambda raw: [raw]

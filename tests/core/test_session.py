@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 
 from core import frames, messages
 from core.bundle import Kind, Suite
 from core.clock import Instant
-from core.content import Text
+from core.content import Text, Unknown
 from core.errors import LocalProtocolError, MessageTooLong, NameTaken, RemoteProtocolError, VersionRefused
 from core.events import Disconnected, Outcome, PeerKeyChanged, Refused, RosterChanged, Trust, Welcomed
 from core.identity import guest_identity
 from core.limits import HEARTBEAT, SILENCE_MAX
 from core.messages import Entry, Mode, Result, Status
+from core.order import Place
 from core.session import Session
 from core.states import TRANSITIONS, State
+from tests.forge import direct
 from tests.keys import BROKER_KEY, keys_of
 from tests.pairs import World
 
@@ -159,6 +162,16 @@ def test_results_about_nothing_are_ignored(world: World) -> None:
     assert alice.events == before
 
 
+def test_content_that_is_not_known_is_a_message_in_its_place(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    plain = msgspec.msgpack.encode({"type": "poll", "question": "tea?"})
+    made = direct(Suite.HYBRID, "alice", alice.keys, "bob", bob.keys, plain=plain, ts=world.now.ms).make()
+    bob.inbox.append(frames.deliver(bytes(8), made.mid, "alice", made.delivery().common, None))
+    world.settle()
+    (received,) = bob.messages
+    assert (received.message.content, received.message.place) == (Unknown("poll"), Place())
+
+
 # Send mode
 
 
@@ -175,6 +188,15 @@ def test_a_one_shot_sender_is_unseen(world: World) -> None:
     sender.session.ask_users()
     world.settle()
     assert sender.events[-1] == RosterChanged((_entry("bob"),), (), initial=True)
+
+
+def test_what_was_asked_for_before_the_login_is_asked_for_once(world: World) -> None:
+    sender = world.make("alice", mode=Mode.SEND)
+    sender.session.ask_users()
+    world.connect(sender)
+    world.lose(sender)
+    world.connect(sender)
+    assert sender.events == [Welcomed(), RosterChanged((), (), initial=True), Welcomed()]
 
 
 def test_a_full_session_needs_an_encryption_key() -> None:
@@ -233,6 +255,35 @@ def test_a_busy_broker_is_not_a_refusal(world: World) -> None:
     world.settle()
     assert alice.session.state is State.OFFLINE
     world.connect(alice)
+
+
+@pytest.mark.parametrize(
+    ("answer", "in_doubt"),
+    [
+        (messages.Welcome(1, "x", 0), False),
+        (messages.Error(messages.Reason.NAME_TAKEN), False),
+        (messages.Error(messages.Reason.BUSY), True),
+        (messages.Bye(), True),
+    ],
+    ids=["welcome", "refused", "busy", "bye"],
+)
+def test_a_login_is_in_doubt_from_its_proof_until_the_broker_says_what_came_of_it(
+    world: World, answer: messages.Control, in_doubt: bool
+) -> None:
+    session = _in_state(world, State.PROVING)
+    assert session.in_doubt is True
+    session.receive(frames.control(answer), world.now)
+    assert session.in_doubt is in_doubt
+
+
+@pytest.mark.parametrize("state", [State.GREETED, State.READY])
+@pytest.mark.parametrize("answer", [messages.Error(messages.Reason.BUSY), messages.Bye()], ids=["busy", "bye"])
+def test_without_a_proof_that_waits_nothing_is_in_doubt(world: World, state: State, answer: messages.Control) -> None:
+    assert _in_state(world, State.OFFLINE).in_doubt is False
+    session = _in_state(world, state)
+    assert session.in_doubt is False
+    session.receive(frames.control(answer), world.now)
+    assert session.in_doubt is False
 
 
 def test_a_login_cannot_be_begun_twice(world: World) -> None:
@@ -372,6 +423,7 @@ def test_goodbye(world: World) -> None:
     assert bob.events[-1] == RosterChanged((), (_entry("alice"),), initial=False)
     world.router.farewell()
     world.tick()
+    assert bob.events[-1:] == [Disconnected("the broker has closed the connection")]
     assert bob.session.state is State.OFFLINE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_the_form_is_the_documented_one(locked: bytes) -> None:
     assert list(header) == ["kdf", "n", "r", "p", "salt", "iv"]
     assert (header["kdf"], header["n"], header["r"], header["p"]) == ("scrypt", 131_072, 8, 1)
     key = Scrypt(salt=from_b64url(header["salt"], 16), length=32, n=131_072, r=8, p=1).derive(PASSPHRASE.encode())
+    aad = MAGIC + msgspec.json.encode(header)
+    assert AESGCM(key).decrypt(from_b64url(header["iv"], 12), body, aad) == PLAIN
+
+
+def test_the_form_without_a_passphrase_is_the_documented_one() -> None:
+    """The same with n = r = p = 0, and as the key SHA-256 of a fixed text and the salt."""
+    raw = lock(PLAIN, None, random=os.urandom)
+    header, body = parts(raw)
+    assert (header["kdf"], header["n"], header["r"], header["p"]) == ("none", 0, 0, 0)
+    key = hashlib.sha256(b"sc1 keystore without a passphrase\0" + from_b64url(header["salt"], 16)).digest()
     aad = MAGIC + msgspec.json.encode(header)
     assert AESGCM(key).decrypt(from_b64url(header["iv"], 12), body, aad) == PLAIN
 
@@ -160,6 +171,12 @@ def test_a_header_is_canonical(locked: bytes) -> None:
 def test_what_is_too_large_is_not_read() -> None:
     with pytest.raises(KeystoreDamaged):
         is_locked(MAGIC + bytes(1024 * 1024))
+    around = len(lock(b"", None, random=os.urandom))
+    largest = lock(bytes(1024 * 1024 - around), None, random=os.urandom)
+    assert len(largest) == 1024 * 1024
+    assert unlock(largest, None) == bytes(1024 * 1024 - around)
+    with pytest.raises(KeystoreDamaged):
+        unlock(lock(bytes(1024 * 1024 - around + 1), None, random=os.urandom), None)
 
 
 # Records on a profile's disk
