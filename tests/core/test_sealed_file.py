@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +43,21 @@ def test_it_opens_at_no_other_place_and_with_no_other_key(key: bytes, index: int
     sealed = seal_chunk(KEY, 3, b"the fourth of many", last=False, random=os.urandom)
     with pytest.raises(ValueError, match="belongs"):
         open_chunk(key, index, sealed, last=last)
+
+
+def by_hand(key: bytes, index: int, plain: bytes, salt: bytes, *, last: bool) -> bytes:
+    """A sealed chunk as docs/PROTOCOL.md, 3.9, has it; HKDF by RFC 5869, sections 2.2 and 2.3."""
+    info = b"sc1 file chunk\0" + index.to_bytes(8, "big") + (b"\1" if last else b"\0")
+    chunk_key = hmac.digest(hmac.digest(salt, key, "sha256"), info + b"\1", "sha256")
+    return salt + AESGCM(chunk_key).encrypt(bytes(12), plain, None)
+
+
+@pytest.mark.parametrize(("index", "last"), [(0, True), (0, False), (2**40, True)])
+def test_it_is_sealed_as_the_protocol_says(index: int, last: bool) -> None:
+    salt = bytes(range(100, 116))
+    assert seal_chunk(KEY, index, b"content", last=last, random=lambda size: salt[:size]) == by_hand(
+        KEY, index, b"content", salt, last=last
+    )
 
 
 @pytest.mark.parametrize("at", [0, FILE_SALT - 1, FILE_SALT, -17, -16, -1])
