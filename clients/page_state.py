@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import streamlit as st
 
 from clients.chat import ChatClient
+from clients.page_log import LogPart
 from clients.timeline import Line, LineKind
+from clients.transfers import Transfers
 from core.bundle import Suite
 from core.errors import SecureChatError
 from core.events import Outcome
@@ -37,7 +39,7 @@ class Chat:
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
     opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
     shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
-    drawn: tuple[object, list[str]] = (None, [])  # the log's HTML, and what it was made from
+    drawn: tuple[object, list[LogPart]] = (None, [])  # the log's parts, and what they were made from
     refusals: dict[str, tuple[str, str]] = field(default_factory=dict)  # conversation -> why a text was not sent, advice
     resent: set[str] = field(default_factory=set)
     unread: dict[str, int] = field(default_factory=dict)
@@ -47,6 +49,11 @@ class Chat:
     _read: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that was on the screen
     _counted: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that ``received`` counts
     _stock: tuple[object, ...] = ()
+    transfers: Transfers = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have somebody to carry files."""
+        self.transfers = Transfers(self.client)
 
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
@@ -108,6 +115,12 @@ class Departures:
         self._lock = threading.Lock()
         self._here: set[ChatClient] = set()
         self._leaving: dict[ChatClient, threading.Timer] = {}
+        self._tied: dict[ChatClient, Callable[[], None]] = {}
+
+    def tie(self, client: ChatClient, end: Callable[[], None]) -> None:
+        """Have something else end with a client, just before it."""
+        with self._lock:
+            self._tied[client] = end
 
     def stay(self, client: ChatClient) -> None:
         """The client's tab is here (again)."""
@@ -135,8 +148,11 @@ class Departures:
         with self._lock:
             self._here.discard(client)
             timer = self._leaving.pop(client, None)
+            end = self._tied.pop(client, None)
         if timer is not None:
             timer.cancel()
+        if end is not None:
+            end()
         client.close()
         if client.profile:
             client.profile.close()
@@ -187,6 +203,7 @@ def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> 
     chat = Chat(client, broker_is_local, note)
     if before is not None:
         chat.current, chat.opened = before.current, before.opened
+    DEPARTURES.tie(client, chat.transfers.close)
     client.start()
     st.session_state[_CHAT] = chat
     _lease(client)
