@@ -107,13 +107,12 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
     with st.container(key="log", gap=None):
         if older := first_shown(len(lines), shown):
             st.button(f"Load older ({older})", key="older", type="tertiary", width="stretch", on_click=chat.show_more)
-        for part in chat.drawn[1]:
+        for place, part in enumerate(chat.drawn[1]):
             if isinstance(part, str):
                 st.html(part)
             else:
-                draw_file(chat, part, ended=ended)
-        if not ended:
-            draw_uploads(chat)
+                draw_file(chat, part, place, ended=ended)
+        draw_uploads(chat, ended=ended)
 
 
 def _empty(chat: Chat) -> None:

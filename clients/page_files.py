@@ -11,6 +11,7 @@ from typing import Final
 import streamlit as st
 from streamlit import runtime
 
+from clients.chronicle import ConnectionState
 from clients.page_log import FileLine, literal, plain
 from clients.page_state import Chat
 from clients.page_trust import trust_of
@@ -24,15 +25,15 @@ from core.events import Trust
 _DISTRUSTED: Final = (Trust.CHANGED, Trust.BLOCKED)
 
 
-def draw_file(chat: Chat, part: FileLine, *, ended: bool) -> None:
-    """Draw a message that is a file."""
+def draw_file(chat: Chat, part: FileLine, place: int, *, ended: bool) -> None:
+    """Draw a message that is a file; ``place`` numbers what is drawn."""
     line, file = part.line, part.file
     side = "mine" if line.mine else "theirs"
-    if not ended and is_picture(file) and _trusted(chat, part):
+    if chat.client.status.state is ConnectionState.ONLINE and is_picture(file) and _trusted(chat, part):
         chat.transfers.fetch(file, asked=False)
     download = chat.transfers.download(file)
     with st.container(key=f"card-{side}-{line.key}", gap=None):
-        shown = download and _draw_picture(download, line.key)
+        shown = download and _draw_picture(download, place)
         with st.container(key=f"row-{line.key}", horizontal=True, vertical_alignment="center", gap="small"):
             st.html(_card(file.name, file.size, small=bool(shown)))
             if not ended:
@@ -54,15 +55,16 @@ def _trusted(chat: Chat, part: FileLine) -> bool:
     return line.trust not in _DISTRUSTED and trust_of(chat, line.sender, peer) not in _DISTRUSTED
 
 
-def _draw_picture(download: Download, key: str) -> bool:
+def _draw_picture(download: Download, place: int) -> bool:
     """Show it, if it is one."""
     if download.state is not TransferState.DONE or not is_picture(download.file) or not runtime.exists():
         return False
     kind = picture_type(download.data)
     if kind is None:
         return False
-    # The store names what is longer than a megabyte by samples of it: with its hash in the name, it is this very file.
-    url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{key}", download.file.hash.hex())
+    # The store lets go of what was at a place before. It names what is longer than a megabyte by samples of it: with the
+    # hash in its name, it is this very file.
+    url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{place}", download.file.hash.hex())
     name = plain(download.name)
     st.html(f'<a class="sc-picture" href="{url}" target="_blank" title="Open {name}"><img src="{url}" alt="{name}"></a>')
     return True
@@ -91,14 +93,14 @@ def _elsewhere(chat: Chat) -> str:
     return "The command line fetches such files as they come: securechat-cli listen --download DIR."
 
 
-def draw_uploads(chat: Chat) -> None:
+def draw_uploads(chat: Chat, *, ended: bool) -> None:
     """Draw what was attached here and is not sent yet, and what could not be sent elsewhere."""
     for upload in chat.transfers.uploads():
         if upload.conversation == chat.current or upload.state is TransferState.FAILED:
-            _draw_upload(chat, upload)
+            _draw_upload(chat, upload, ended=ended)
 
 
-def _draw_upload(chat: Chat, upload: Upload) -> None:
+def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
     failed = upload.state is TransferState.FAILED
     elsewhere = f"to {upload.conversation}" if upload.conversation != chat.current else ""
     with st.container(key=f"card-mine-up-{upload.number}", gap=None):
@@ -108,7 +110,7 @@ def _draw_upload(chat: Chat, upload: Upload) -> None:
             return
         st.html(_failure(upload))
         with st.container(horizontal=True, gap="small"):
-            if upload.repeatable:
+            if upload.repeatable and not ended:
                 again = chat.transfers.try_again
                 st.button("Try again", key=f"resend-{upload.number}", on_click=again, args=(upload,))
             st.button("Dismiss", key=f"dismiss-{upload.number}", on_click=chat.transfers.dismiss, args=(upload,))

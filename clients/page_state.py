@@ -193,16 +193,17 @@ def current_chat() -> Chat | None:
 def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> None:
     """Start a client and make it this browser session's.
 
-    It takes on the open conversations of the one before, and sends what a guest could not; a profile's outbox does that
-    by itself.
+    It takes on the open conversations of the one before, and sends what a guest could not, and files; a profile's outbox
+    sends the rest by itself.
     """
     before: Chat | None = st.session_state.get(_CHAT)
     waiting = before.waiting() if before and before.client.profile is None else []
-    end_chat()
-    DEPARTURES.make_room(client.user)
     chat = Chat(client, broker_is_local, note)
     if before is not None:
         chat.current, chat.opened = before.current, before.opened
+        chat.transfers.take_on(before.transfers)
+    end_chat()
+    DEPARTURES.make_room(client.user)
     DEPARTURES.tie(client, chat.transfers.close)
     client.start()
     st.session_state[_CHAT] = chat

@@ -98,6 +98,10 @@ _RULES: Final = """
 [class*="st-key-card-mine-"] { margin-left: auto; border-bottom-right-radius: .25rem;
   background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
 [class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; }
+[class*="st-key-row-"] { flex-wrap: nowrap; }
+[class*="st-key-row-"] > :first-child { min-width: 0; flex: 1; }
+[class*="st-key-row-"] button { white-space: nowrap; }
+[class*="st-key-card-"] .sc-meta { text-align: right; }
 .sc-file { display: flex; gap: .6rem; align-items: center; min-width: 0; line-height: 1.35; }
 .sc-file div { min-width: 0; }
 .sc-file b { display: block; font-weight: 600; font-size: .95rem; overflow-wrap: anywhere; unicode-bidi: plaintext; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ from core.names import EVERYONE, check_file_name
 
 FILE_MAX: Final = 512 * 1024 * 1024  # what is fetched for a browser is held in memory until it is saved
 KEPT_MAX: Final = 1024 * 1024 * 1024  # of what was fetched; then the oldest is forgotten
+UNASKED_MAX: Final = 256 * 1024 * 1024  # fetched in a session without being asked for: whoever sends has no more memory here
 _JOIN: Final = 2.0  # seconds for which the end of a session waits for a transfer to notice
 
 
@@ -35,6 +37,12 @@ class TransferState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+class SessionEnded(SecureChatError):
+    """This session has ended, so nothing was sent."""
+
+    hint = "Come back first, then try again."
 
 
 class _Closed(Exception):
@@ -70,8 +78,10 @@ class Transfer:
 
     def text(self) -> str:
         """How far it is, in words."""
-        if self.state is TransferState.WAITING or self._began is None:
+        if self.state is TransferState.WAITING:
             return "waiting …"
+        if self._began is None:
+            return "connecting …"
         at, first = self._began
         return " · ".join(progress_text("", self.done, self.size, self.done - first, time.monotonic() - at).split("  ")[1:])
 
@@ -127,7 +137,7 @@ class Transfers:
         self._folder: Path | None = None
         self._uploads: list[Upload] = []
         self._downloads: dict[tuple[object, ...], Download] = {}  # the one that was asked for last at the end
-        self._seen: set[tuple[object, ...]] = set()  # what was fetched without being asked for
+        self._unasked: dict[tuple[object, ...], int] = {}  # what was fetched without being asked for, and its size
         self._count = 0
         # What was asked for does not wait behind pictures, and what is sent not behind what is fetched.
         self._sending, self._fetching, self._pictures = _Lane(), _Lane(), _Lane()
@@ -158,15 +168,26 @@ class Transfers:
         except BadFileName as error:
             upload.content = None
             refused = error
+        if refused is None and self._closed.is_set():
+            refused = SessionEnded()
         if refused:
             upload.fail(refused)
         else:
             self._sending.put(lambda: self._upload(upload))
         return upload
 
+    def take_on(self, before: Transfers) -> None:
+        """What another session's transfers did not send is sent by these."""
+        for upload in before.uploads():
+            with contextlib.suppress(OSError):
+                content = upload.content or (io.BytesIO(upload.copy.read_bytes()) if upload.copy else None)
+                if content:
+                    again = None if isinstance(upload.error, SessionEnded) else upload.error
+                    self.attach(upload.name, content, upload.conversation, upload.suite, again)
+
     def try_again(self, upload: Upload) -> None:
         """Once more; what the broker has already is not uploaded again."""
-        if upload.state is TransferState.FAILED:
+        if upload.state is TransferState.FAILED and not self._closed.is_set():
             upload.state = TransferState.WAITING
             self._sending.put(lambda: self._upload(upload))
 
@@ -232,9 +253,10 @@ class Transfers:
             before = self._downloads.get(_key(file))
             if self._closed.is_set() or (before and before.state is not TransferState.FAILED):
                 return
-            if not asked and _key(file) in self._seen:
-                return
-            self._seen.add(_key(file))
+            if not asked:
+                if _key(file) in self._unasked or sum(self._unasked.values()) + file.size > UNASKED_MAX:
+                    return
+                self._unasked[_key(file)] = file.size
             download = self._downloads[_key(file)] = Download(file)
         (self._fetching if asked else self._pictures).put(lambda: self._download(download))
 
@@ -271,7 +293,7 @@ class Transfers:
             kept = self._downloads.pop(_key(file), None) or Download(file)
             kept.data, kept.state = data, TransferState.DONE
             self._downloads[_key(file)] = kept
-            self._seen.add(_key(file))
+            self._unasked.setdefault(_key(file), 0)
             done = {key: len(one.data) for key, one in self._downloads.items() if one.state is TransferState.DONE}
             total = sum(done.values())
             for key, size in done.items():
@@ -285,8 +307,9 @@ class Transfers:
     def close(self) -> None:
         """End all transfers, and remove what they have left on disk and in memory."""
         self._closed.set()
+        until = time.monotonic() + _JOIN
         for lane in (self._sending, self._fetching, self._pictures):
-            lane.end(_JOIN)
+            lane.end(until)
         self._clear()
 
     def _clear(self) -> None:
@@ -331,20 +354,26 @@ class _Lane:
                 self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                work = self._waiting.popleft()
-            work()
+        try:
+            while work := self._next():
+                work()
+        except BaseException:
+            self._thread = None  # a mistake in one of them is no reason to do no other
+            raise
 
-    def end(self, seconds: float) -> None:
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._thread = None
+            return None
+
+    def end(self, until: float) -> None:
         with self._lock:
             self._waiting.clear()
             thread = self._thread
         if thread and thread is not threading.current_thread():
-            thread.join(seconds)
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _key(file: File) -> tuple[object, ...]:
