@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ class FakeClient:
         self.others = self
         self.trouble: list[SecureChatError] = []
         self.distrusted: SecureChatError | None = None
-        self.peers = ("bob",)
+        self.peers: tuple[str, ...] = ("bob",)
         self.paths: list[Path] = []
         self.read: list[bytes] = []
         self.sent: list[tuple[File, str]] = []
@@ -54,7 +55,7 @@ class FakeClient:
         return self.peers
 
     def check(self, user: str) -> None:
-        if self.distrusted:
+        if self.distrusted and user == "bob":
             raise self.distrusted
 
     def upload(self, path: Path, progress: Progress) -> File:
@@ -79,12 +80,13 @@ class FakeClient:
             raise self.trouble.pop(0)
 
     def send(self, what: File, to: str, *, suite: Suite) -> None:
+        assert suite is Suite.HYBRID
         self.sent.append((what, to))
 
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return FakeClient()
 
 
@@ -348,3 +350,18 @@ def test_files_of_a_refused_text_wait_with_its_reason(served: AppTest) -> None:
     assert isinstance(upload.error, NobodyHere)
     next(button for button in served.button if button.label == "Dismiss").click().run()
     assert "plan.txt" not in text(served)
+
+
+def test_whoever_leaves_leaves_nothing_behind(
+    served: AppTest, with_bob: ChatClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with_bob.send(File("lost.pdf", 10, bytes(32), bytes(32), os.urandom(16)), "alice")
+    until(lambda: bool([button for button in served.run().button if button.label == "Get"]))
+    next(button for button in served.button if button.label == "Get").click().run()
+    until(shows(served, "The broker does not have lost.pdf"))
+    carried = chat_of(served).transfers
+    assert [path.name.startswith("securechat-page-") for path in tmp_path.iterdir()] == [True]
+    served.button(key="leave").click().run()
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(attach(carried).error, SessionEnded)
