@@ -113,6 +113,8 @@ class Departures:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._lock = threading.Lock()
+        self._closed = threading.Condition(self._lock)
+        self._closing = 0
         self._here: set[ChatClient] = set()
         self._leaving: dict[ChatClient, threading.Timer] = {}
         self._tied: dict[ChatClient, Callable[[], None]] = {}
@@ -149,13 +151,19 @@ class Departures:
             self._here.discard(client)
             timer = self._leaving.pop(client, None)
             end = self._tied.pop(client, None)
-        if timer is not None:
-            timer.cancel()
-        if end is not None:
-            end()
-        client.close()
-        if client.profile:
-            client.profile.close()
+            self._closing += 1
+        try:
+            if timer is not None:
+                timer.cancel()
+            if end is not None:
+                end()
+            client.close()
+            if client.profile:
+                client.profile.close()
+        finally:
+            with self._lock:
+                self._closing -= 1
+                self._closed.notify_all()
 
     def make_room(self, user: str) -> None:
         """Close those of this name whose tab is gone: whoever reloaded the page gets the name back without waiting."""
@@ -165,11 +173,13 @@ class Departures:
             self.close(client)
 
     def close_all(self) -> None:
-        """Say goodbye for everybody: the server is ending."""
+        """Say goodbye for everybody: the server is ending, and with it the threads that do so for those who have left."""
         with self._lock:
             clients = list(self._here)
         for client in clients:
             self.close(client)
+        with self._lock:
+            self._closed.wait_for(lambda: not self._closing, GRACE)
 
 
 DEPARTURES: Final = Departures(GRACE)

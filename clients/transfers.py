@@ -307,6 +307,7 @@ class Transfers:
     def close(self) -> None:
         """End all transfers, and remove what they have left on disk and in memory."""
         self._closed.set()
+        self._clear()
         until = time.monotonic() + _JOIN
         for lane in (self._sending, self._fetching, self._pictures):
             lane.end(until)
@@ -316,9 +317,8 @@ class Transfers:
         with self._lock:
             self._uploads.clear()
             self._downloads.clear()
-            folder, self._folder = self._folder, None
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _go_on(self) -> None:
         if self._closed.is_set():
