@@ -144,7 +144,6 @@ class Stage:
             raise Failed(f"The link did not carry {carried:,} bytes more.")
         if not victim.kill():
             raise Failed(f"{victim.name} had ended before it was killed: {victim.accidents}")
-        self.link.cut()
         self.link.release()
 
     @property

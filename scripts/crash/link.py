@@ -55,18 +55,24 @@ class Link:
 
     def hold(self, flow: Flow, more: int) -> threading.Event:
         """Carry so many bytes more this way, and then nothing any way until ``release``; returns what tells when."""
-        flow.reached = threading.Event()
-        flow.most = flow.carried + more
-        return flow.reached
+        reached = threading.Event()
+
+        def begin() -> None:
+            flow.reached = reached
+            flow.most = flow.carried + more
+
+        self._loop.call_soon_threadsafe(begin)
+        return reached
 
     def release(self) -> None:
-        """Carry everything again."""
+        """Cut, and carry everything of the connections that follow."""
 
-        def flow() -> None:
+        def again() -> None:
+            self._cut()
             self.up.most = self.down.most = math.inf
             self._flowing.set()
 
-        self._loop.call_soon_threadsafe(flow)
+        self._loop.call_soon_threadsafe(again)
 
     def close(self) -> None:
         """End the connections, and the thread."""
