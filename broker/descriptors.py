@@ -83,6 +83,11 @@ class Descriptors:
         self.release(rid)
         self.suspects.pop(rid, None)
 
+    @property
+    def open(self) -> int:
+        """How many connections have spoken and do not seem to have ended."""
+        return len(self._of.keys() - self.suspects.keys())
+
     def overdue(self, now: float) -> list[int]:
         """Take the descriptors of those that have waited too long."""
         late = [one for one, since in self._waiting.items() if now - since > LOGIN_TIME_MAX]

@@ -145,6 +145,7 @@ class Server:
             self._settle()
             self.router.farewell()
             self._sending.outgoing()
+            self._part()
         finally:
             self._socket.linger = _LINGER_MS
             self.close()
@@ -161,6 +162,13 @@ class Server:
         self._keep_log(now)
         self._keep_mail()
         self._keep_blobs()
+
+    def _part(self) -> None:
+        """Wait a moment for clients to go, as they do when told: closed at once, a connection can lose its last words."""
+        until = self._clock().mono + _LINGER_MS / 1000
+        while self._descriptors.open and (left := until - self._clock().mono) > 0:
+            zmq_poll([(self._monitor, _POLLIN)], int(left * 1000) + 1)
+            self._look_aside()
 
     def close(self) -> None:
         """Close every socket; ``run`` does so by itself. Closing twice does no harm."""
