@@ -127,7 +127,7 @@ class Download:
             raise RemoteProtocolError(what="a part of a file that was not asked for")
         self._came += message.data
         self.came_in_all += len(message.data)
-        while not self.done and len(self._came) >= (length := self._length(self._next)):
+        while len(self._came) >= (length := self._length(self._next)):
             sealed = bytes(memoryview(self._came)[:length])
             del self._came[:length]
             try:

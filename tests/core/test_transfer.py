@@ -130,6 +130,13 @@ def test_a_broker_that_claims_what_cannot_be_is_not_believed(upto: int) -> None:
         upload.extent(Extent(BLOB, upto, 100))
 
 
+def test_nor_is_one_that_has_more_than_there_is_from_the_first() -> None:
+    upload = Upload(BLOB, 100)
+    upload.begin()
+    with pytest.raises(RemoteProtocolError):
+        upload.extent(Extent(BLOB, 101, 101))
+
+
 # Downloads
 
 
