@@ -14,12 +14,12 @@ import click
 import cryptography
 import zmq
 
-from bench import envelopes, idle, mail, relay, roster, roundtrip, startup
+from bench import envelopes, files, idle, mail, relay, roster, roundtrip, startup
 from bench.people import People
 from bench.report import Report
 
 _IDLE = 0.5
-SECTIONS = ("relay", "envelopes", "startup", "roundtrip", "roster", "mail", "idle")
+SECTIONS = ("relay", "envelopes", "startup", "roundtrip", "roster", "mail", "idle", "files")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +37,7 @@ def main(quick: bool, only: tuple[str, ...]) -> None:
         "roster": lambda: roster.run(report, people, (125, 250) if quick else (125, 250, 500)),
         "mail": lambda: mail.run(report, people, 2 if quick else 7, 10_000 if quick else 100_000),
         "idle": lambda: idle.run(report, 250 if quick else 2000),
+        "files": lambda: files.run(report, (64 if quick else 1024) << 20),
     }
     print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, libzmq {zmq.zmq_version()}, pyzmq {zmq.pyzmq_version()}, "

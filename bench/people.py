@@ -14,7 +14,8 @@ from core.identity import Identity, guest_identity
 from core.messages import Mode
 from core.profile import Profile
 from core.rsa import OpeningKey, SigningKey
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 
 PAIRS: Final = 4
 NO_KEY: Final = bytes(32)  # what stands for a CURVE key where CURVE is off

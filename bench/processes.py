@@ -86,6 +86,13 @@ def relay(kind: str, *, curve: bool, profiles: Sequence[Identity] = ()) -> Itera
 @contextlib.contextmanager
 def broker() -> Iterator[tuple[BrokerAddress, dict[str, str]]]:
     """Run ``securechat-broker`` as people do, in a folder of its own; yields its address and the environment to use."""
+    with running_broker() as (address, env, _):
+        yield address, env
+
+
+@contextlib.contextmanager
+def running_broker() -> Iterator[tuple[BrokerAddress, dict[str, str], int]]:
+    """The same; yields its process id, too."""
     with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name:
         folder = Path(name)
         data = folder / "broker"
@@ -96,7 +103,7 @@ def broker() -> Iterator[tuple[BrokerAddress, dict[str, str]]]:
                 if process.poll() is not None or time.monotonic() > until:
                     raise RuntimeError("the broker did not start")
                 time.sleep(0.01)
-            yield decode_connection_file((data / FILE_NAME).read_bytes()).address, env
+            yield decode_connection_file((data / FILE_NAME).read_bytes()).address, env, process.pid
 
 
 @dataclass(frozen=True, slots=True)

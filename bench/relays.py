@@ -36,6 +36,7 @@ def main() -> None:
 def _broker(public: bytes, secret: bytes | None, owners: dict[str, str]) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
     from broker.allocation import keep_idle_queues_small
+    from broker.blob_storage import BlobDisk
     from broker.curve import CurveKeys
     from broker.ledger import Claimed, Ledger
     from broker.mail_storage import SqliteMailStorage
@@ -51,10 +52,12 @@ def _broker(public: bytes, secret: bytes | None, owners: dict[str, str]) -> None
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(SqliteStorage(Path(folder))) as storage,
         contextlib.closing(SqliteMailStorage(Path(folder))) as mail,
+        contextlib.closing(BlobDisk(Path(folder))) as blobs,
     ):
-        server = Server("127.0.0.1", 0, keys=keys, ledger=ledger, storage=storage, mail=mail)
+        server = Server("127.0.0.1", 0, keys=keys, ledger=ledger, storage=storage, mail=mail, blobs=blobs)
         storage.start(server.wake)
         mail.start(server.wake)
+        blobs.start(server.wake)
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         _end_with_input(server.stop)
         _say(server.port, server.port, public if secret else None)

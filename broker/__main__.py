@@ -34,7 +34,7 @@ _data = click.option(
     type=duration("1m", "31d", ", for clients refuse what is older than 31 days"),
     default="30d",
     show_default=True,
-    help="How long mail waits for a profile that is away: a number with s, m, h or d.",
+    help="How long mail waits for a profile that is away, and files are kept: a number with s, m, h or d.",
 )
 @click.option(
     "--quota-messages",
@@ -49,6 +49,20 @@ _data = click.option(
     default="256M",
     show_default=True,
     help="How many bytes may wait for one profile: a number with K, M or G.",
+)
+@click.option(
+    "--files-each-user",
+    type=size("1M", "1024G"),
+    default="4G",
+    show_default=True,
+    help="How many bytes of files may be kept for one user: a number with K, M or G.",
+)
+@click.option(
+    "--files",
+    type=size("1M", "1048576G"),
+    default="64G",
+    show_default=True,
+    help="How many bytes of files may be kept in all: a number with K, M or G.",
 )
 @click.option(
     "--rate",
@@ -75,6 +89,8 @@ def cli(
     retention: int,
     quota_messages: int,
     quota_bytes: int,
+    files_each_user: int,
+    files: int,
     rate: int,
     metrics: int | None,
     verbose: bool,
@@ -87,7 +103,7 @@ def cli(
     context.obj = data or default_data_dir()
     if context.invoked_subcommand is None:
         logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
-        quota = Quota(quota_messages, quota_bytes, retention)
+        quota = Quota(quota_messages, quota_bytes, retention, files_each_user, files)
         serve(host, port, context.obj, open_to_all=open_to_all, quota=quota, rate=rate, metrics=metrics)
 
 

@@ -13,7 +13,7 @@ import click
 from broker.cli_admin import day
 
 if TYPE_CHECKING:
-    from broker.stats import Stats, Waiting
+    from broker.stats import Files, Stats, Waiting
 
 _TIMEOUT: Final = 5.0
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -45,8 +45,8 @@ def health(folder: Path, /, timeout: float) -> None:
 def stats(folder: Path, /, as_json: bool) -> None:
     """Show what is on disk, and what waits for whom.
 
-    Profiles, invites, and the mail that waits for each user; who is here now, only the metrics tell. It works whether the
-    broker runs or not, and changes nothing.
+    Profiles, invites, files, and the mail that waits for each user; who is here now, only the metrics tell. It works whether
+    the broker runs or not, and changes nothing.
     """
     from broker.stats import read_stats
 
@@ -62,6 +62,7 @@ def stats(folder: Path, /, as_json: bool) -> None:
         "profiles": str(len(found.waiting)),
         "invites": f"{found.invites_open} open",
         "mail": _mail(total),
+        "files": _files(found.files),
         "receipts": f"{total.receipts} not fetched by their senders",
         "disk": f"{used}; {_size(found.free)} free",
     }
@@ -77,6 +78,13 @@ def _mail(waiting: Waiting) -> str:
         return "none waits"
     what = "1 message waits" if waiting.copies == 1 else f"{waiting.copies} messages wait"
     return f"{what}, {_size(waiting.bytes)}, since {day(waiting.oldest)}"
+
+
+def _files(files: Files) -> str:
+    if not files.count:
+        return "none are kept"
+    what = "1 is kept" if files.count == 1 else f"{files.count} are kept"
+    return f"{what}, {_size(files.bytes)}; {files.unfinished} of them not whole yet"
 
 
 def _size(count: int) -> str:
@@ -99,6 +107,7 @@ def _stats_json(folder: Path, found: Stats) -> dict[str, Any]:
         "profiles": len(found.waiting),
         "invites_open": found.invites_open,
         "mail": _waiting_json(found.total),
+        "files": {"count": found.files.count, "bytes": found.files.bytes, "unfinished": found.files.unfinished},
         "disk": {**found.disk, "free": found.free},
         "users": {user: _waiting_json(one) for user, one in found.waiting.items()},
     }
@@ -113,7 +122,7 @@ def _waiting_json(waiting: Waiting) -> dict[str, Any]:
 @click.argument("to", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.pass_obj
 def backup(folder: Path, /, to: Path) -> None:
-    """Copy the databases and the key to FOLDER.
+    """Copy the databases, the files of users and the key to FOLDER.
 
     It works while the broker runs, too. FOLDER must be new: it is made whole or not at all, and nothing is overwritten. It
     holds the broker's secret key, so keep it as safe as the data folder. 'restore' puts back what is in it.

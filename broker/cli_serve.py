@@ -16,6 +16,7 @@ from core.errors import BrokerFailed
 from core.places import ConnectionFile
 
 if TYPE_CHECKING:
+    from broker.blob_storage import BlobDisk
     from broker.mail_storage import SqliteMailStorage
     from broker.quota import Quota
     from broker.router import Router
@@ -29,6 +30,7 @@ ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen
 def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, rate: int, metrics: int | None) -> None:
     """Run a broker until a signal stops it; raises BrokerFailed. ``metrics`` is the port for its numbers, if any."""
     from broker.allocation import keep_idle_queues_small
+    from broker.blob_storage import BlobDisk
     from broker.files import connection_file, data_folder, load_or_make_keys
     from broker.ledger import Ledger
     from broker.mail_storage import SqliteMailStorage
@@ -42,6 +44,7 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, 
         data_folder(data) as folder,
         contextlib.closing(SqliteStorage(folder)) as storage,
         contextlib.closing(SqliteMailStorage(folder)) as mail,
+        contextlib.closing(BlobDisk(folder)) as blobs,
     ):
         keys = load_or_make_keys(folder)
         server = Server(
@@ -51,18 +54,20 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, 
             ledger=Ledger(),
             storage=storage,
             mail=mail,
+            blobs=blobs,
             quota=quota,
             rate=rate,
             open_to_all=open_to_all,
         )
         storage.start(server.wake)
         mail.start(server.wake)
+        blobs.start(server.wake)
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, lambda *_: server.stop())
         content = ConnectionFile.describe("127.0.0.1" if number in ALL else number, server.port, keys.public, os.getpid())
         try:
             with (
-                _numbers(metrics, server.router, storage, mail) as given,
+                _numbers(metrics, server.router, storage, mail, blobs) as given,
                 connection_file(folder, content) as found,
             ):
                 log.info("Server listening on %s:%d", host, server.port)
@@ -76,14 +81,17 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, 
 
 
 @contextlib.contextmanager
-def _numbers(port: int | None, router: Router, storage: SqliteStorage, mail: SqliteMailStorage) -> Iterator[int | None]:
+def _numbers(
+    port: int | None, router: Router, storage: SqliteStorage, mail: SqliteMailStorage, blobs: BlobDisk
+) -> Iterator[int | None]:
     """Give the broker's numbers at a port, which is yielded; none where none was asked for."""
     if port is None:
         yield None
         return
     from broker.metrics import Numbers, metrics_at
 
-    with metrics_at(port, Numbers(router, {"names": lambda: storage.failing, "mail": lambda: mail.failing})) as given:
+    failing = {"names": lambda: storage.failing, "mail": lambda: mail.failing, "blobs": lambda: blobs.failing}
+    with metrics_at(port, Numbers(router, failing)) as given:
         yield given
 
 

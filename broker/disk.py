@@ -33,7 +33,7 @@ class Trouble:
         """Whether the last attempt to write failed. Other threads may ask."""
         return self._lasts
 
-    def begins(self, error: sqlite3.Error) -> None:
+    def begins(self, error: sqlite3.Error | OSError) -> None:
         """Writing has failed."""
         if not self._lasts:
             self._lasts = True

@@ -49,6 +49,10 @@ class Numbers(Collector):
         yield results
         yield _gauge("mail_waiting", "Copies that wait for profiles.", mailbox.count)
         yield _gauge("mail_waiting_bytes", "Bytes of the copies that wait for profiles.", mailbox.bytes)
+        blobs = router.blobs
+        yield _gauge("files", "Files that are kept.", blobs.count)
+        yield _gauge("files_bytes", "Bytes of the files that are kept, as they will be when all are whole.", blobs.bytes)
+        yield _gauge("files_unfinished", "Files that are kept and not whole yet.", blobs.unfinished)
         failing = GaugeMetricFamily(
             "securechat_storage_failing", "1 if this database cannot be written now, else 0.", labels=["database"]
         )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from broker.blob_storage import BLOBS_NAME, BLOBS_VERSION
 from broker.mail_storage import MAIL_NAME, MAIL_VERSION
 from broker.storage import LOG_NAME, LOG_VERSION
 from core.errors import BrokerFailed
 
 _BUSY: Final = 10.0  # seconds to wait for whoever writes
-VERSIONS: Final = {LOG_NAME: LOG_VERSION, MAIL_NAME: MAIL_VERSION}
+VERSIONS: Final = {LOG_NAME: LOG_VERSION, MAIL_NAME: MAIL_VERSION, BLOBS_NAME: BLOBS_VERSION}
 """The databases of a data folder, and the version of each that this program knows."""
 
 

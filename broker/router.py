@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from broker.blobs import Blobs
 from broker.directory import Connection
 from broker.door import Door, Entrance
 from broker.ledger import Ledger, LogEvent, Released
@@ -29,14 +30,18 @@ from core.messages import (
     Bundles,
     Bye,
     Challenge,
+    Discard,
     Error,
     Fanout,
+    Fetch,
     Found,
     FromClient,
     Hello,
     Lookup,
     Mode,
     Noted,
+    Offer,
+    Piece,
     Ping,
     Pong,
     Prove,
@@ -56,8 +61,8 @@ class Router(Relay):
     """The broker's state. ``broker_key`` is its CURVE public key; ``random`` gives that many random bytes.
 
     What ``to_log`` gets comes back through ``committed`` once it is safe; logins that depend on it wait until then. What
-    ``to_disk`` holds is for the mail's storage, whose answers ``stored`` takes. ``rate`` is how many messages a second each
-    user may send; 0 sets no bound.
+    ``to_disk`` holds is for the mail's storage, whose answers ``stored`` takes; ``blobs`` has the same for files. ``rate`` is
+    how many messages a second each user may send; 0 sets no bound.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Router(Relay):
         rate: int = 0,
     ) -> None:
         super().__init__(ledger, quota, rate)
+        self.blobs: Final = Blobs(quota, self)
         self.door: Final = Door(broker_key, self.directory, ledger, to_log, random=random)
         self._ledger: Final = ledger
         self._swept = math.inf
@@ -101,6 +107,9 @@ class Router(Relay):
                     yield delivery, [common]
             case Ack():
                 self.acked(connection, raw[0])
+            case Piece() | Offer() | Fetch() | Discard():
+                if not self.blobs.receive(connection, message, now):
+                    self.malformed(rid)
             case Ping():
                 self.say(connection, Pong())
             case Lookup(users):
@@ -154,10 +163,13 @@ class Router(Relay):
     def committed(self, events: Iterable[LogEvent], now: Instant) -> None:
         """Take what is safely in the log, in its order, from whomever; logins that waited for it go on."""
         for event in events:
+            owner = self._ledger.owner(event.user) if isinstance(event, Released) else None
             for connection, verdict in self.door.committed([event]):
                 self._judge(connection, verdict, now)
             if isinstance(event, Released):
                 self.post.released(event.user)
+                if owner:
+                    self.blobs.released(event.user, owner.kid, event.at)
 
     def restore(self, contents: Contents) -> None:
         """Take what the mail's storage holds; the log must have been taken before."""
@@ -204,6 +216,7 @@ class Router(Relay):
         self.directory.leave(connection)
         self.budgets.give_back(connection.user, max(0, connection.left))
         self.post.gone(connection)
+        self.blobs.gone(connection)
 
     def drop(self, connection: Connection) -> None:
         """End a connection from this side."""
@@ -226,6 +239,7 @@ class Router(Relay):
         self._swept = now.mono
         self.post.sweep(now, self.connections.values(), self._before)
         self._before = self.mark()
+        self.blobs.sweep(now)
 
     def roster_tick(self) -> None:
         """Tell everybody present what has changed since the last tick: one message each, encoded once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -11,12 +11,15 @@ import zmq
 from broker.directory import Connection
 from broker.router import Router
 from core.frames import PING, Frames
+from core.limits import FETCH_MAX
 
 # Plain ints: an enum's `|` costs as much as a send.
 _NB: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 _AGAIN: Final = int(zmq.EAGAIN)
 _DOOM: Final = 0.5  # time for an ERROR to reach its reader before the connection is cut
+
+_PIECES_MAX: Final = FETCH_MAX  # bytes of files for one connection in one turn, so that chat is not kept waiting
 
 Mail = tuple[bytes, zmq.Frame]
 
@@ -25,7 +28,8 @@ class Sending:
     """Sends by a ROUTER socket with ROUTER_MANDATORY. ``clock`` gives monotonic seconds.
 
     ``ended`` are the connections that have ended; what they sent before may still be unread. ``dying`` are those that had
-    their last words, and when they are to be cut.
+    their last words, and when they are to be cut. ``flying`` are the pieces of files that each connection was sent and the
+    network has not taken, as far as is known: whether it has, and how many bytes.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], router: Router, clock: Callable[[], float]) -> None:
@@ -35,6 +39,7 @@ class Sending:
         self.ended: Final[set[bytes]] = set()
         self.dying: Final[dict[bytes, float]] = {}
         # What single messages of this round leave for each connection: DELIVER head and `common`.
+        self.flying: Final[dict[Connection, deque[tuple[zmq.MessageTracker, int]]]] = {}
         self.mail: Final[defaultdict[Connection, list[Mail]]] = defaultdict(list)
 
     def deliver(self) -> None:
@@ -121,6 +126,33 @@ class Sending:
                     self.ended.add(rid)
                 continue
             self._socket.send(last_words, _NB)
+
+    def pieces(self) -> None:
+        """Send what was read of files, to each connection a part."""
+        router = self._router
+        fetches = router.blobs.fetches
+        for connection, flying in list(self.flying.items()):
+            while flying and flying[0][0].done:
+                fetches.left(connection, flying.popleft()[1])
+            if not flying or not connection.ready:
+                del self.flying[connection]
+        for connection in list(fetches.with_pieces):
+            room = _PIECES_MAX
+            while room > 0 and (raw := fetches.first(connection)):
+                # Not copied, however small: so the socket tells when it is done with it, and a slow reader is noticed.
+                data = zmq.Frame(raw[1], track=True, copy_threshold=0)
+                try:
+                    self._socket.send(connection.rid, _MORE)
+                except zmq.ZMQError as error:
+                    if error.errno != _AGAIN:
+                        self._unsent(connection, error)
+                    break
+                self._socket.send(raw[0], _MORE)
+                self._socket.send(data, _NB, copy=False)
+                size = len(raw[1])
+                room -= size
+                self.flying.setdefault(connection, deque()).append((data.tracker, size))
+                fetches.handed(connection)
 
     def ping(self, rid: bytes) -> bool | None:
         """Ask whether a connection lives; None if its queue is full, and nothing can be said."""

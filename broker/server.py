@@ -18,6 +18,7 @@ from zmq.utils import z85
 
 from broker.access import Access
 from broker.binding import bind_problem, bracketed, open_monitor, seed_routing_ids
+from broker.blob_values import BlobStorage
 from broker.curve import CurveKeys
 from broker.descriptors import Descriptors, shut
 from broker.ledger import Ledger, LogEvent
@@ -48,6 +49,7 @@ _POLLIN: Final = int(zmq.POLLIN)
 _QUEUE: Final = 16_384
 _FRAMES_MAX: Final = 3 + RECIPIENTS_MAX
 _BUSY_LOOK: Final = 0.01  # how often a busy loop looks at the other sockets
+_FLYING_LOOK: Final = 0.01  # how often an idle loop looks whether more of a file can be sent
 _LINGER_MS: Final = 500
 _SWEEP: Final = 1.0
 _FLUSH: Final = 5.0  # how long the end waits for the disks
@@ -59,7 +61,7 @@ _WATCHED: Final = int(zmq.EVENT_ACCEPTED) | int(zmq.EVENT_DISCONNECTED)
 
 
 class Server:
-    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot, or ``mail`` cannot be read.
+    """Binds in the constructor, then ``run`` until ``stop``. Raises BrokerFailed if it cannot, or a storage cannot be read.
 
     ``keys`` is None only in benchmarks, to measure what CURVE costs.
     """
@@ -73,6 +75,7 @@ class Server:
         ledger: Ledger,
         storage: Storage,
         mail: MailStorage,
+        blobs: BlobStorage,
         quota: Quota = _QUOTA,
         rate: int = 0,
         open_to_all: bool = False,
@@ -82,6 +85,7 @@ class Server:
         self._clock = clock
         self._storage = storage
         self._mail = mail
+        self._blobs = blobs
         self._access = Access(open_to_all, lambda key: ledger.knows(key, self._clock().wall))
         self._curve = keys is not None
         self._stopping = False
@@ -90,6 +94,7 @@ class Server:
         self.router: Final = Router(public, ledger, self._to_log.append, random=random, quota=quota, rate=rate)
         self.router.committed(storage.completed(), clock())
         self.router.restore(mail.contents())
+        self.router.blobs.restore(blobs.contents())
         self._context = zmq.Context()
         self._wake: Final = Wake()
         self._descriptors: Final = Descriptors()
@@ -151,10 +156,12 @@ class Server:
         for _ in range(2):
             self._keep_log(now)
             self._keep_mail()
-            self._storage.flush(_FLUSH)
-            self._mail.flush(_FLUSH)
+            self._keep_blobs()
+            for disk in (self._storage, self._mail, self._blobs):
+                disk.flush(_FLUSH)
         self._keep_log(now)
         self._keep_mail()
+        self._keep_blobs()
 
     def _part(self) -> None:
         """Wait a moment for clients to go, as they do when told: closed at once, a connection can lose its last words."""
@@ -189,6 +196,7 @@ class Server:
             self._sending.outgoing()
             self._keep_log(now)
             self._keep_mail()
+            self._keep_blobs()
             if dry:
                 due = (
                     mono
@@ -197,6 +205,8 @@ class Server:
                     if router.directory.changed or self._descriptors.suspects
                     else sweep_at
                 )
+                if self._sending.flying:  # nothing wakes the loop when the network has taken them
+                    due = min(due, mono + _FLYING_LOOK)
                 ready = zmq_poll(every, max(0, int((due - mono) * 1000) + 1))
                 self._wake.hush()
                 if any(sock is not self._socket for sock, _ in ready):
@@ -261,7 +271,7 @@ class Server:
         if events := self._storage.completed():
             self.router.committed(events, now)
             self._sending.outgoing()
-        if failure := self._storage.failure or self._mail.failure:
+        if failure := self._storage.failure or self._mail.failure or self._blobs.failure:
             raise BrokerFailed(why=failure)
 
     def _keep_mail(self) -> None:
@@ -274,6 +284,17 @@ class Server:
         if router.to_disk:
             self._mail.submit(router.to_disk.copy())
             router.to_disk.clear()
+
+    def _keep_blobs(self) -> None:
+        blobs = self.router.blobs
+        if answers := self._blobs.completed():
+            blobs.completed(answers)
+            self._sending.outgoing()
+        if self._sending.flying or blobs.fetches.with_pieces:
+            self._sending.pieces()
+        if blobs.to_disk:
+            self._blobs.submit(blobs.to_disk.copy())
+            blobs.to_disk.clear()
 
     def _receive(self, rid: bytes, frame: zmq.Frame, more: list[zmq.Frame], now: Instant) -> None:
         """Everything but single messages and acknowledgements: read the rest, whatever its length, and route it."""

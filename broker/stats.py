@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.admin import read_ledger
+from broker.blob_storage import BLOBS_NAME
 from broker.files import load_keys, running
 from broker.mail_storage import MAIL_NAME
 from broker.reading import VERSIONS, must_exist, reading
@@ -26,6 +27,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """What files users keep at the broker: how many, the bytes that are there of them, and how many are not whole yet."""
+
+    count: int = 0
+    bytes: int = 0
+    unfinished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What is on disk. ``waiting`` has an entry for each name that a profile holds, ``disk`` the bytes that databases take.
 
@@ -38,6 +48,7 @@ class Stats:
     disk: dict[str, int]
     free: int
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    files: Files = field(default_factory=Files)
 
     @property
     def total(self) -> Waiting:
@@ -76,7 +87,16 @@ def read_stats(folder: Path, now: float) -> Stats:
         disk={name: _size(folder / name) for name in VERSIONS},
         free=_free(folder),
         waiting=waiting,
+        files=_files(folder),
     )
+
+
+def _files(folder: Path) -> Files:
+    if not (folder / BLOBS_NAME).exists():  # no broker that keeps files has run there yet
+        return Files()
+    with reading(folder, BLOBS_NAME) as database:
+        counts = "SELECT count(*), coalesce(sum(upto), 0), coalesce(sum(upto < size), 0) FROM blobs"
+        return Files(*database.execute(counts).fetchone())
 
 
 def _size(path: Path) -> int:

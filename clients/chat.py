@@ -12,18 +12,22 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from clients.chronicle import Chronicle, ConnectionState, ConnectionStatus
+from clients.courier import Courier
+from clients.files import Files
+from clients.guests import make_guest
 from clients.others import Arrival, Others
+from clients.tickets import SessionTickets, Tickets
 from clients.timeline import Line
 from clients.transport import Transport, instant
 from core.address import BrokerAddress
 from core.bundle import Kind, Suite
-from core.envelope import check_text
+from core.content import File, Sendable, Text
+from core.envelope import check_content
 from core.errors import (
     BrokerUnreachable,
     EmptyMessage,
@@ -34,13 +38,11 @@ from core.errors import (
     SecureChatError,
 )
 from core.events import Event, MailboxDrained, MessageSent, Outcome, RotationDue, Trust, Welcomed
-from core.identity import Identity, guest_identity
 from core.limits import MID_BYTES
 from core.memory import Memory, SessionMemory
 from core.messages import Mode
 from core.names import EVERYONE, check_name
 from core.outbox import compose
-from core.rsa import OpeningKey, SigningKey
 from core.session import Session
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class ChatClient:
         history = self.profile.store.history if self.profile else None
         self._chronicle = Chronicle(self.user, history, feed=events, back=mode is Mode.FULL)
         self._memory: Memory = self.profile.store if self.profile else SessionMemory()
+        self._tickets: Tickets = self.profile.store.tickets if self.profile else SessionTickets()
         self._session: Session | None = None
         self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
 
@@ -238,20 +241,21 @@ class ChatClient:
 
     def send(
         self,
-        text: str,
+        what: str | File,
         to: Sequence[str] | str,
         *,
         suite: Suite = Suite.HYBRID,
         id_: bytes | None = None,
         verified_only: bool = False,
     ) -> bytes:
-        """Send ``text`` to the named users, or to ``everyone`` who is here now; returns the message's id (16 bytes).
+        """Send a text, or an uploaded file, to the named users, or to ``everyone`` who is here now; returns its id (16 bytes).
 
         It never blocks: what becomes of it arrives as Receipt events, and ``wait_sent`` waits for them. Raises
         EmptyMessage, MessageTooLong, BadName, NobodyHere and, with ``verified_only``, NotVerified; then nothing was sent.
         ``id_`` is for callers that minted an id (16 random bytes) before: the same id is taken once.
         """
-        check_text(text, suite)
+        content = what if isinstance(what, File) else Text(what)
+        check_content(content, suite)
         status = self.status
         if status.state in (ConnectionState.REFUSED, ConnectionState.CLOSED):
             raise status.error or LocalProtocolError(what="sending with a client that is closed")
@@ -266,26 +270,33 @@ class ChatClient:
                 self._must_be_verified(name)
         id_ = id_ or os.urandom(MID_BYTES)
         if self._chronicle.track(id_, names):
-            self._hand_over(MessageSent(id_, names, everyone, suite, text, instant().ms))
+            self._hand_over(MessageSent(id_, names, everyone, suite, content, instant().ms))
         return id_
 
     def _hand_over(self, sent: MessageSent) -> None:
         """Give a message to the session: a profile's by way of its outbox, where it is safe when this returns."""
-        id_, text, to, everyone, suite = sent.id, sent.text, sent.to, sent.everyone, sent.suite
+        id_, content, to, everyone, suite = sent.id, sent.content, sent.to, sent.everyone, sent.suite
         if self.profile is None:
+            self._handed_over(content)
             self._happened([sent], None)
-            self._transport.call(lambda session, now: session.submit(id_, text, to, everyone=everyone, suite=suite, now=now))
+            self._transport.call(lambda session, now: session.submit(id_, content, to, everyone=everyone, suite=suite, now=now))
             return
         store = self.profile.store
         try:
             with store.together():
-                store.outbox.add(compose(id_, text, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
+                store.outbox.add(compose(id_, content, to, everyone=everyone, suite=suite, at=sent.at, random=os.urandom))
                 store.history.record([sent], sent.at)
+                self._handed_over(content)
         except SecureChatError:
             self._chronicle.untrack(id_)
             raise
         self._happened([sent], None)
         self._transport.call(lambda session, now: session.resume(now))
+
+    def _handed_over(self, content: Sendable) -> None:
+        """Its message is on its way: there is no upload to go on with."""
+        if isinstance(content, File):
+            self._tickets.drop(content.blob)
 
     def wait_sent(self, id_: bytes, timeout: float, *, stored: bool = True) -> dict[str, Outcome]:
         """Wait for each recipient's outcome and return them; after ``timeout`` seconds, as they stand then.
@@ -301,36 +312,38 @@ class ChatClient:
         self._chronicle.wait(settled, timeout)
         return self._chronicle.outcomes(id_)
 
+    # Files
+
+    @property
+    def files(self) -> Files:
+        """Where files are uploaded, before they are sent, and downloaded."""
+        return Files(self._make_courier, self._tickets)
+
+    def _make_courier(self) -> Courier:
+        if self._session is None:
+            raise LocalProtocolError(what="a file before the keys are made")
+        return Courier(self._session.me, self.broker, self._curve_secret)
+
     # The transport's side
 
     def _before_connecting(self) -> bytes | None:
         """Have a bundle that is valid, however long there was no connection; returns the CURVE secret key to use."""
-        if self.profile is None:
-            return self._invite
         try:
-            if self._session and (identity := self.profile.renewed()):
+            if self.profile and self._session and (identity := self.profile.renewed()):
                 self._session.adopt(identity)
         except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
             log.warning("The bundle could not be renewed: %s", error)
+        return self._curve_secret()
+
+    def _curve_secret(self) -> bytes | None:
         # An invite opens the door; a profile that has come in by it once is known by its own key.
-        return self._invite or self.profile.curve_secret
+        return self._invite or (self.profile.curve_secret if self.profile else None)
 
     def _make_session(self) -> Session:
-        identity = self.profile.identity() if self.profile else self._make_guest()
+        receives = self._mode is Mode.FULL
+        identity = self.profile.identity() if self.profile else make_guest(self.user, receives=receives)
         self._session = Session(identity, self._mode, self.broker.key, random=os.urandom, memory=self._memory)
         return self._session
-
-    def _make_guest(self) -> Identity:
-        with ThreadPoolExecutor(2, "securechat-keys") as pool:
-            opening = pool.submit(OpeningKey.generate) if self._mode is Mode.FULL else None
-            signing = pool.submit(SigningKey.generate)
-            return guest_identity(
-                self.user,
-                signing.result(),
-                opening.result() if opening else None,
-                sid=os.urandom(MID_BYTES),
-                now=instant().wall,
-            )
 
     def _keep(self, events: list[Event]) -> None:
         if self.profile:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_chat, cli_doctor, cli_past, cli_trust
+from clients import cli_chat, cli_doctor, cli_files, cli_past, cli_send, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
 from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
 from core import errors
@@ -34,11 +34,12 @@ def cli(context: click.Context, /, **options: Any) -> None:
 
 for _command in (
     cli_trust.init,
-    cli_chat.send,
+    cli_send.send,
     cli_chat.listen,
     cli_chat.users,
     cli_chat.status,
     cli_doctor.doctor,
+    cli_files.download,
     cli_past.history,
     cli_past.outbox,
     cli_trust.verify,

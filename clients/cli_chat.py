@@ -3,127 +3,32 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
-from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, faint, strong
-from clients.view import clock, iso, key_changed_json, listing, message_json, order_notes, outcome_word, text_of
+from clients.cli_files import save, saved_json
+from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
+from clients.terminal import Terminal, faint, strong
+from clients.view import clean, clock, iso, key_changed_json, listing, message_json, order_notes, text_of
 from core import errors
-from core.bundle import Suite
 from core.encoding import b64url
-from core.envelope import check_text
 from core.events import (
     Disconnected,
     Event,
     Message,
     MessageReceived,
     MessageRefused,
-    Outcome,
     PeerKeyChanged,
     RosterChanged,
-    Trust,
     Welcomed,
 )
-from core.limits import HYBRID_CONTENT_MAX
 from core.messages import Mode
-from core.names import EVERYONE, check_name, fingerprint, normalise_name, short_fingerprint
+from core.names import check_name, fingerprint, short_fingerprint
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
-
-
-@click.command()
-@click.argument("args", nargs=-1, metavar="TO... [TEXT|-]")
-@click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")
-@click.option("--suite", type=click.Choice([suite.value for suite in Suite]), default="hybrid", show_default=True,
-              help="RSA with AES-256-GCM, or RSA alone in blocks of 190 bytes.")  # fmt: skip
-@click.option(
-    "--wait",
-    type=click.Choice(["stored", "delivered"]),
-    default="stored",
-    show_default=True,
-    help="Until every copy is safe at the broker or with its recipient, or until every recipient has it.",
-)
-@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for that.  [default: 10s]")
-@click.option("--verified-only", is_flag=True, help="Only to users whom this profile has verified.")
-@shared_options
-@click.pass_context
-def send(
-    context: click.Context,
-    /,
-    args: tuple[str, ...],
-    everyone: bool,
-    suite: str,
-    wait: str,
-    timeout: float,
-    verified_only: bool,
-    **options: Any,
-) -> None:
-    """Send TEXT to one user or several; '-', or no TEXT, reads it from standard input.
-
-    With two or more arguments the last one is the text: pipe to several users with 'send alice bob -'.
-    Succeeds once every copy is on the broker's disk or with its recipient. A profile keeps what could not be sent in its
-    outbox; a guest keeps nothing.
-
-    \b
-    securechat-cli send alice 'backup done'
-    journalctl -u backup -n 20 | securechat-cli send alice bob -
-    securechat-cli --as ops send --everyone 'restarting in 5 minutes'
-    """
-    settings = merge(context, **options)
-    terminal = settings.terminal
-    to, text = _recipients_and_text(args, everyone=everyone)
-    check_text(text, Suite(suite))
-    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not everyone) as client:
-        if client.profile is None and client.user.startswith(GUEST_PREFIX):
-            terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
-        new: list[str] = []
-        if everyone:
-            client.fetch_users(timeout)
-            audience = client.audience(verified_only=verified_only)
-            new = [peer.user for peer in audience if peer.trust is Trust.NEW]
-            if new and client.profile:
-                terminal.say(f"new to you: {listing(new)}")
-        id_ = client.send(text, EVERYONE if everyone else to, suite=Suite(suite), verified_only=verified_only)
-        outcomes = client.wait_sent(id_, timeout, stored=wait == "stored")
-        problem = client.status.error
-        kept = client.profile is not None
-    code = exit_code_of(outcomes.values())
-    late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if wait == "delivered" else []
-    if late and code == OK:
-        code = TIMEOUT
-    if terminal.as_json:
-        values = {name: outcome.value for name, outcome in outcomes.items()}
-        terminal.data("", {
-            "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": everyone,
-            "suite": suite, "recipients": values, "new": new, "exit": code,
-        })  # fmt: skip
-    for outcome in dict.fromkeys(outcomes.values()):
-        names = [name for name, one in outcomes.items() if one is outcome]
-        if outcome.safe:
-            terminal.say(f"sent to {listing(names)} ({outcome.value}) id={b64url(id_)}")
-        elif outcome in (Outcome.CHANGED, Outcome.BLOCKED):
-            for name in names:
-                error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
-                terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
-        elif outcome is Outcome.UNPROVEN:
-            why = "the broker says it was taken, but gave no proof that holds"
-            terminal.warn(f"{click.style('unproven', fg='red')} for {listing(names)}: {why}")
-        elif outcome.final:
-            terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
-        else:
-            slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
-            why = str(problem or slowed).rstrip(".")
-            then = "it waits in the outbox, and goes out when this profile next connects" if kept else "nothing was kept"
-            terminal.warn(f"{click.style('unanswered', fg='red')} for {listing(names)}: {why}; {then}")
-            terminal.warn(f"hint: {'securechat-cli outbox retry' if kept else 'send it again'}")
-    if late:
-        terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
-    if code != OK and problem is not None:
-        code = NETWORK
-    sys.exit(code)
 
 
 @click.command()
@@ -135,11 +40,18 @@ def send(
     metavar="last|all|ID",
     help="Begin where 'listen' stopped last (the default), with all of the history, or after the message ID.",
 )
+@click.option(
+    "--download",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Save the files that come with messages there; nothing is overwritten.",
+)
 @shared_options
 @click.pass_context
 def listen(
     context: click.Context,
     /,
+    download: Path | None,
     sender: str | None,
     number: int | None,
     timeout: float | None,
@@ -154,6 +66,7 @@ def listen(
     \b
     securechat-cli --as bob listen
     securechat-cli --as bob listen -n 1 --json | jq -r .text
+    securechat-cli listen --download inbox
     """
     settings = merge(context, **options)
     terminal = settings.terminal
@@ -169,7 +82,8 @@ def listen(
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
-                terminal.data(_message_line(event.message), message_json(event.message))
+                saved = save(client, terminal, event.message.content, download)
+                terminal.data(_message_line(event.message, saved), {**message_json(event.message), **saved_json(saved)})
                 left = None if left is None else left - 1
                 if left == 0:
                     client.mark_shown("listen")
@@ -282,40 +196,9 @@ def status(context: click.Context, /, **options: Any) -> None:
     )
 
 
-def _recipients_and_text(args: tuple[str, ...], *, everyone: bool) -> tuple[tuple[str, ...], str]:
-    names = () if everyone else args[:-1] if len(args) > 1 else args
-    rest = args[len(names) :]
-    if everyone and len(args) > 1:
-        raise click.UsageError("With --everyone there is only the text: put it in quotes.")
-    if not everyone and not names:
-        raise click.UsageError("Say to whom, and what: securechat-cli send alice 'backup done'")
-    to = tuple(check_name(normalise_name(name)) for name in names)
-    if rest and rest != ("-",):
-        try:
-            rest[0].encode()
-        except UnicodeEncodeError:
-            raise click.UsageError("TEXT is not text in UTF-8; nothing was sent.") from None
-        return to, rest[0]
-    if not rest and sys.stdin is not None and sys.stdin.isatty():
-        raise click.UsageError("There is no text. Put it last, in quotes, or pipe it in: df -h | securechat-cli send ops")
-    return to, _standard_input()
-
-
-def _standard_input() -> str:
-    try:
-        # One byte more than fits tells "too long" without reading the rest.
-        raw = sys.stdin.buffer.read(HYBRID_CONTENT_MAX + 1) if sys.stdin else b""
-        text = raw.decode("utf-8", "strict" if len(raw) <= HYBRID_CONTENT_MAX else "ignore")
-    except OSError:
-        return ""
-    except UnicodeDecodeError:
-        raise click.UsageError("Standard input is not text in UTF-8; nothing was sent.") from None
-    return text.removesuffix("\n")
-
-
-def _message_line(message: Message) -> str:
+def _message_line(message: Message, saved: Path | None) -> str:
     to = " to everyone" if message.everyone else ""
     when = clock(message.ts / 1000) if sys.stdout.isatty() else iso(message.ts)
-    lines = text_of(message.content).split("\n")
+    lines = (text_of(message.content) + (f" saved as {clean(str(saved))}" if saved else "")).split("\n")
     first = f"{faint(when)} {strong(message.sender)}{to}: {lines[0]}"
     return "\n".join([first, *(f"    {line}" for line in lines[1:])])

@@ -11,7 +11,7 @@ import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
 from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
-from clients.view import clean, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
+from clients.view import content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core import errors
 from core.encoding import b64url
 from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
@@ -59,7 +59,7 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
             became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
             to = "everyone" if event.everyone else listing(event.to)
             head = f"{faint(moment(event.at / 1000))} {strong(user)} to {to} {faint(f'[{tick(became)}]')}"
-            settings.terminal.data(_under(head, clean(event.text)), sent_json(event, user, became))
+            settings.terminal.data(_under(head, text_of(event.content)), sent_json(event, user, became))
     if not found:
         settings.terminal.say("nothing was found")
 
@@ -70,7 +70,7 @@ def _matches(event: MessageReceived | MessageSent, peer: str | None, search: str
         message = event.message
         everyone, people, text = message.everyone, (message.sender,), text_of(message.content)
     else:
-        everyone, people, text = event.everyone, event.to, event.text
+        everyone, people, text = event.everyone, event.to, text_of(event.content)
     if peer is not None and not (everyone if peer == "everyone" else not everyone and peer in people):
         return False
     return search is None or search.casefold() in text.casefold()
@@ -120,11 +120,18 @@ def _list(context: click.Context, **options: Any) -> None:
     with open_profile(settings) as profile:
         waiting = profile.store.outbox.waiting()
     for one in waiting:
-        text = clean(one.text).replace("\n", " ")
+        text = text_of(one.content).replace("\n", " ")
         short = text if len(text) <= 60 else f"{text[:60]}…"
         settings.terminal.data(
             f"{b64url(one.id)}  {faint(moment(one.at / 1000))}  to {listing(one.to)}: {short}",
-            {"v": 1, "type": "waiting", "id": b64url(one.id), "to": list(one.to), "time": iso(one.at), "text": one.text},
+            {
+                "v": 1,
+                "type": "waiting",
+                "id": b64url(one.id),
+                "to": list(one.to),
+                "time": iso(one.at),
+                **content_json(one.content),
+            },
         )
     if not waiting:
         settings.terminal.say("nothing waits to be sent")

@@ -14,7 +14,7 @@ import msgspec
 
 from clients.database import Database
 from core.bundle import Suite
-from core.content import decode_content, encode_content
+from core.content import Sendable, decode_content, encode_content
 from core.errors import RecordDamaged
 from core.events import (
     Event,
@@ -66,7 +66,7 @@ class _Sent(msgspec.Struct, frozen=True, array_like=True, tag="sent"):
     to: tuple[str, ...]
     everyone: bool
     suite: Suite
-    text: str
+    content: Sendable
     at: int
 
 
@@ -178,8 +178,8 @@ def _record_of(event: Event) -> _Record | None:
                 one.id, one.sender, one.kid, one.to, one.everyone, one.ts, one.suite, one.trust, encode_content(one.content),
                 where.missing, where.late, where.fork,
             )  # fmt: skip
-        case MessageSent(id_, to, everyone, suite, text, at):
-            return _Sent(id_, to, everyone, suite, text, at)
+        case MessageSent(id_, to, everyone, suite, content, at):
+            return _Sent(id_, to, everyone, suite, content, at)
         case Receipt(id_, user, outcome):
             return _Receipt(id_, user, outcome)
         case PeerKeyChanged(user, old_kid, new_kid, accepted):
@@ -197,8 +197,8 @@ def _event_of(record: _Record) -> Event:
                     decode_content(record.content), Place(record.missing, record.late, record.fork),
                 )
             )  # fmt: skip
-        case _Sent(id_, to, everyone, suite, text, at):
-            return MessageSent(id_, to, everyone, suite, text, at)
+        case _Sent(id_, to, everyone, suite, content, at):
+            return MessageSent(id_, to, everyone, suite, content, at)
         case _Receipt(id_, user, outcome):
             return Receipt(id_, user, outcome)
         case _KeyChanged(user, old_kid, new_kid, accepted):

@@ -10,6 +10,7 @@ import msgspec
 
 from clients.database import Database
 from core.bundle import Suite
+from core.content import Sendable
 from core.errors import LocalProtocolError
 from core.events import Outcome
 from core.limits import HASH_BYTES, REPLAY_MEMORY_MS
@@ -36,7 +37,7 @@ CREATE TABLE void (user TEXT NOT NULL, kid BLOB NOT NULL, n INTEGER NOT NULL, PR
 
 class _Body(msgspec.Struct, frozen=True, array_like=True):
     id: bytes
-    text: str
+    content: Sendable
     everyone: bool
     suite: Suite
     at: int
@@ -63,7 +64,7 @@ class StoredOutbox:
             for one in envelopes:
                 if self._database.query("SELECT 1 FROM copies WHERE mid = ?", one.mid):
                     raise LocalProtocolError(what="a message's id was used twice")
-                body = msgspec.msgpack.encode(_Body(one.id, one.text, one.everyone, one.suite, one.at))
+                body = msgspec.msgpack.encode(_Body(one.id, one.content, one.everyone, one.suite, one.at))
                 self._database.query(
                     "INSERT INTO outbox (mid, body, held) VALUES (?, ?, 0)", one.mid, self._records.lock(body, one.mid)
                 )
@@ -98,7 +99,7 @@ class StoredOutbox:
     def _read(self, mid: bytes, locked: bytes) -> Outgoing:
         body = _BODY.decode(self._records.unlock(locked, mid))
         rows = self._database.query("SELECT user FROM copies WHERE mid = ? AND outcome = ? ORDER BY user", mid, Outcome.QUEUED)
-        return Outgoing(body.id, mid, body.text, tuple(user for (user,) in rows), body.everyone, body.suite, body.at)
+        return Outgoing(body.id, mid, body.content, tuple(user for (user,) in rows), body.everyone, body.suite, body.at)
 
     def hold(self, now_ms: int) -> None:
         """See ``Outbox``."""

@@ -11,12 +11,14 @@ from datetime import date
 from typing import Final
 
 import streamlit as st
+from streamlit.elements.widgets.chat import ChatInputValue
 from streamlit_autorefresh import st_autorefresh
 
 from clients import page_connect
 from clients.chronicle import ConnectionState, ConnectionStatus
 from clients.page_broker import REFRESH_MS
-from clients.page_log import SUITE_NAMES, failed, first_shown, log_blocks, plain
+from clients.page_files import draw_file, draw_uploads
+from clients.page_log import SUITE_NAMES, failed, first_shown, log_parts, plain
 from clients.page_people import draw_head, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
@@ -27,7 +29,7 @@ from core.bundle import Suite
 from core.errors import KeyChanged, NobodyHere, PeerBlocked, SecureChatError
 from core.names import EVERYONE
 
-_CONNECTING_MS: Final = 500  # somebody sits there and waits for just this
+_WAITING_MS: Final = 500  # somebody sits there and waits for a connection, or a file
 _BACK_SHOWN: Final = 8.0  # seconds for which the page says that the connection is back
 _SUITES: Final = {
     Suite.HYBRID: "AES-256-GCM, with a key of its own for each message, wrapped with RSA. Up to 64 KiB.",
@@ -76,8 +78,8 @@ def _outside(chat: Chat) -> tuple[object, ...]:
 def _live(
     chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
 ) -> None:
-    connecting = chat.client.status.state is ConnectionState.CONNECTING
-    st_autorefresh(interval=_CONNECTING_MS if connecting else REFRESH_MS, key="refresh")
+    waiting = chat.client.status.state is ConnectionState.CONNECTING or chat.transfers.busy
+    st_autorefresh(interval=_WAITING_MS if waiting else REFRESH_MS, key="refresh")
     if chat.outside != _outside(chat):
         st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
@@ -98,14 +100,19 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
     shown = chat.shown.get(chat.current, SHOWN_FIRST)
     version = (chat.current, chat.client.user, lines[-1].key if lines else "", chat.client.version, shown, date.today())  # noqa: DTZ011
     if chat.drawn[0] != version:
-        chat.drawn = (version, log_blocks(lines, shown))
-    if not ended and not any(line.kind is LineKind.MESSAGE for line in lines) and not must_decide(chat):
+        chat.drawn = (version, log_parts(lines, shown))
+    silent = not any(line.kind is LineKind.MESSAGE for line in lines) and not chat.transfers.uploads()
+    if not ended and silent and not must_decide(chat):
         _empty(chat)
     with st.container(key="log", gap=None):
         if older := first_shown(len(lines), shown):
             st.button(f"Load older ({older})", key="older", type="tertiary", width="stretch", on_click=chat.show_more)
-        for block in chat.drawn[1]:
-            st.html(block)
+        for place, part in enumerate(chat.drawn[1]):
+            if isinstance(part, str):
+                st.html(part)
+            else:
+                draw_file(chat, part, place, ended=ended)
+        draw_uploads(chat, ended=ended)
 
 
 def _empty(chat: Chat) -> None:
@@ -168,7 +175,7 @@ def _resend(chat: Chat, lines: tuple[Line, ...]) -> None:
 
 def _send_again(chat: Chat, line: Line, to: list[str]) -> None:
     chat.resent.add(line.key)
-    chat.client.send(line.text, to, suite=line.suite or Suite.HYBRID)
+    chat.client.send(line.file or line.text, to, suite=line.suite or Suite.HYBRID)
 
 
 def _composer_key(chat: Chat, conversation: str) -> str:
@@ -182,15 +189,33 @@ def _composers(chat: Chat) -> None:
     st.html(f'<style>[class*="st-key-write-"]:not(.st-key-{visible}) {{ display: none; }}</style>')
     for conversation in chat.opened:
         key = _composer_key(chat, conversation)
-        st.chat_input(f"Message {conversation}", key=key, on_submit=_submit, args=(chat, conversation, key))
+        st.chat_input(
+            f"Message {conversation}",
+            key=key,
+            accept_file="multiple",
+            on_submit=_submit,
+            args=(chat, conversation, key),
+        )
 
 
 def _submit(chat: Chat, conversation: str, key: str) -> None:
-    text: str = st.session_state[key]
+    typed: ChatInputValue = st.session_state[key]
+    suite: Suite = st.session_state["suite"]
+    error = _say(chat, conversation, typed.text, suite) if typed.text or not typed.files else None
+    if error is None:
+        chat.refusals.pop(conversation, None)
+    else:
+        st.session_state[key] = typed.text  # back into the composer
+    for file in typed.files:  # a composer cannot be given files back, so those of a refused text wait in the log
+        chat.transfers.attach(file.name, file, conversation, suite, refused=error)
+
+
+def _say(chat: Chat, conversation: str, text: str, suite: Suite) -> SecureChatError | None:
+    """Send a text; returns, and remembers, what keeps it from being sent."""
     try:
         if conversation != EVERYONE and chat.client.others:
             chat.client.others.check(conversation)
-        chat.client.send(text, conversation, suite=st.session_state["suite"])
+        chat.client.send(text, conversation, suite=suite)
     except SecureChatError as error:
         if isinstance(error, NobodyHere) and chat.client.status.state is not ConnectionState.ONLINE:
             chat.refusals[conversation] = ("Not sent:", "who is here is known once the connection stands.")
@@ -198,9 +223,8 @@ def _submit(chat: Chat, conversation: str, key: str) -> None:
             chat.refusals[conversation] = ("Not sent:", "decide above first.")
         else:
             chat.refusals[conversation] = (str(error), error.advice)
-        st.session_state[key] = text  # back into the composer
-    else:
-        chat.refusals.pop(conversation, None)
+        return error
+    return None
 
 
 def _leave(chat: Chat) -> None:

@@ -59,8 +59,9 @@ def _guest() -> None:
         wait_for_broker()
     st.html(
         '<p class="sc-fine">Your private keys and the text of your messages live in this program, on the machine '
-        "that runs it, in memory only. The broker sees who writes to whom, when and how much, never what. Close or "
-        "reload the tab and this guest is gone, with its keys and all that was said. A profile keeps its keys.</p>"
+        "that runs it, in memory only; files lie in a private folder there while they are on their way. The broker sees "
+        "who writes to whom, when and how much, never what. Close or reload the tab and this guest is gone, with its keys "
+        "and all that was said. A profile keeps its keys.</p>"
     )
 
 

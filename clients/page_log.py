@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from clients.timeline import Line, LineKind
 from clients.view import clean, clock, day, outcome_word, tick
 from core.bundle import Suite
+from core.content import File
 from core.events import Outcome, Trust
 
 # Lines are drawn in blocks at fixed places, so that a new line changes one block's HTML and the browser keeps the rest.
@@ -31,10 +33,36 @@ def literal(text: str) -> str:
     return re.sub(r"([^\w\s])|_", lambda match: "\\" + match[0], text)
 
 
-def log_blocks(lines: Sequence[Line], shown: int) -> list[str]:
-    """The last ``shown`` lines, and up to nine more, as blocks of HTML."""
+@dataclass(frozen=True, slots=True)
+class FileLine:
+    """A message that is a file, which takes more than HTML to draw; ``meta`` is the HTML of when and how it was sent."""
+
+    line: Line
+    file: File
+    meta: str
+
+
+LogPart = str | FileLine
+
+
+def log_parts(lines: Sequence[Line], shown: int) -> list[LogPart]:
+    """The last ``shown`` lines, and up to nine more: blocks of HTML, and the files between them."""
     first = first_shown(len(lines), shown)
-    return ["".join(_block(lines, at, first)) for at in range(first, len(lines), BLOCK)]
+    return [part for at in range(first, len(lines), BLOCK) for part in _joined(_block(lines, at, first))]
+
+
+def _joined(pieces: Iterator[LogPart]) -> Iterator[LogPart]:
+    text: list[str] = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            text.append(piece)
+            continue
+        if text:
+            yield "".join(text)
+            text = []
+        yield piece
+    if text:
+        yield "".join(text)
 
 
 def first_shown(total: int, shown: int) -> int:
@@ -42,14 +70,24 @@ def first_shown(total: int, shown: int) -> int:
     return max(0, total - shown) // BLOCK * BLOCK
 
 
-def _block(lines: Sequence[Line], start: int, first: int) -> Iterator[str]:
+def _block(lines: Sequence[Line], start: int, first: int) -> Iterator[LogPart]:
     for at in range(start, min(start + BLOCK, len(lines))):
         line = lines[at]
         before = lines[at - 1] if at > first else None
         if before is None or day(before.when) != day(line.when):
             yield f'<div class="sc-day"><span>{plain(day(line.when))}</span></div>'
             before = None
-        yield _line(line, before)
+        if line.file is not None:
+            yield from _file(line, line.file, before)
+        else:
+            yield _line(line, before)
+
+
+def _file(line: Line, file: File, before: Line | None) -> Iterator[LogPart]:
+    if head := _who(line, before):
+        side = "sc-mine" if line.mine else "sc-theirs"
+        yield f'<div class="sc-message {side}">{head}</div>'
+    yield FileLine(line, file, _meta(line))
 
 
 def _line(line: Line, before: Line | None) -> str:
@@ -61,20 +99,27 @@ def _line(line: Line, before: Line | None) -> str:
 
 
 def _message(line: Line, before: Line | None) -> str:
-    follows = (
+    side = "sc-mine" if line.mine else "sc-theirs"
+    near = " sc-follows" if _follows(line, before) else ""
+    who = _who(line, before)
+    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}{_meta(line)}</div></div>'
+
+
+def _follows(line: Line, before: Line | None) -> bool:
+    return (
         before is not None
         and before.kind is LineKind.MESSAGE
         and before.sender == line.sender
         and abs(line.when - before.when) < _SAME_BREATH
         and line.trust is not Trust.CHANGED
     )
-    side = "sc-mine" if line.mine else "sc-theirs"
-    who = ""
-    if not line.mine and not follows:
-        changed = ' <span class="sc-warn">⚠ another key than before</span>' if line.trust is Trust.CHANGED else ""
-        who = f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
-    near = " sc-follows" if follows else ""
-    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}{_meta(line)}</div></div>'
+
+
+def _who(line: Line, before: Line | None) -> str:
+    if line.mine or _follows(line, before):
+        return ""
+    changed = ' <span class="sc-warn">⚠ another key than before</span>' if line.trust is Trust.CHANGED else ""
+    return f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
 
 
 def _body(text: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import streamlit as st
 
 from clients.chat import ChatClient
+from clients.page_log import LogPart
 from clients.timeline import Line, LineKind
+from clients.transfers import Transfers
 from core.bundle import Suite
 from core.errors import SecureChatError
 from core.events import Outcome
@@ -37,7 +39,7 @@ class Chat:
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
     opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
     shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
-    drawn: tuple[object, list[str]] = (None, [])  # the log's HTML, and what it was made from
+    drawn: tuple[object, list[LogPart]] = (None, [])  # the log's parts, and what they were made from
     refusals: dict[str, tuple[str, str]] = field(default_factory=dict)  # conversation -> why a text was not sent, advice
     resent: set[str] = field(default_factory=set)
     unread: dict[str, int] = field(default_factory=dict)
@@ -47,6 +49,11 @@ class Chat:
     _read: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that was on the screen
     _counted: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that ``received`` counts
     _stock: tuple[object, ...] = ()
+    transfers: Transfers = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have somebody to carry files."""
+        self.transfers = Transfers(self.client)
 
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
@@ -106,8 +113,16 @@ class Departures:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._lock = threading.Lock()
+        self._closed = threading.Condition(self._lock)
+        self._closing = 0
         self._here: set[ChatClient] = set()
         self._leaving: dict[ChatClient, threading.Timer] = {}
+        self._tied: dict[ChatClient, Callable[[], None]] = {}
+
+    def tie(self, client: ChatClient, end: Callable[[], None]) -> None:
+        """Have something else end with a client, just before it."""
+        with self._lock:
+            self._tied[client] = end
 
     def stay(self, client: ChatClient) -> None:
         """The client's tab is here (again)."""
@@ -135,11 +150,20 @@ class Departures:
         with self._lock:
             self._here.discard(client)
             timer = self._leaving.pop(client, None)
-        if timer is not None:
-            timer.cancel()
-        client.close()
-        if client.profile:
-            client.profile.close()
+            end = self._tied.pop(client, None)
+            self._closing += 1
+        try:
+            if timer is not None:
+                timer.cancel()
+            if end is not None:
+                end()
+            client.close()
+            if client.profile:
+                client.profile.close()
+        finally:
+            with self._lock:
+                self._closing -= 1
+                self._closed.notify_all()
 
     def make_room(self, user: str) -> None:
         """Close those of this name whose tab is gone: whoever reloaded the page gets the name back without waiting."""
@@ -149,11 +173,13 @@ class Departures:
             self.close(client)
 
     def close_all(self) -> None:
-        """Say goodbye for everybody: the server is ending."""
+        """Say goodbye for everybody: the server is ending, and with it the threads that do so for those who have left."""
         with self._lock:
             clients = list(self._here)
         for client in clients:
             self.close(client)
+        with self._lock:
+            self._closed.wait_for(lambda: not self._closing, GRACE)
 
 
 DEPARTURES: Final = Departures(GRACE)
@@ -177,21 +203,23 @@ def current_chat() -> Chat | None:
 def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> None:
     """Start a client and make it this browser session's.
 
-    It takes on the open conversations of the one before, and sends what a guest could not; a profile's outbox does that
-    by itself.
+    It takes on the open conversations of the one before, and sends what a guest could not, and files; a profile's outbox
+    sends the rest by itself.
     """
     before: Chat | None = st.session_state.get(_CHAT)
     waiting = before.waiting() if before and before.client.profile is None else []
-    end_chat()
-    DEPARTURES.make_room(client.user)
     chat = Chat(client, broker_is_local, note)
     if before is not None:
         chat.current, chat.opened = before.current, before.opened
+        chat.transfers.take_on(before.transfers)
+    end_chat()
+    DEPARTURES.make_room(client.user)
+    DEPARTURES.tie(client, chat.transfers.close)
     client.start()
     st.session_state[_CHAT] = chat
     _lease(client)
     for line, users in waiting:
-        client.send(line.text, users, suite=line.suite or Suite.HYBRID)
+        client.send(line.file or line.text, users, suite=line.suite or Suite.HYBRID)
 
 
 def end_chat() -> None:

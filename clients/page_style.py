@@ -91,6 +91,31 @@ _RULES: Final = """
 .sc-empty { text-align: center; color: var(--sc-quiet); padding: 8vh 0 .5rem; }
 .sc-empty b { display: block; font-size: 1.05rem; color: color-mix(in srgb, currentColor 100%, CanvasText 60%); }
 
+[class*="st-key-card-"] { width: min(88%, 24rem); padding: .5rem .7rem .35rem; border-radius: .9rem; margin-top: .4rem;
+  background: color-mix(in srgb, currentColor 8%, transparent); }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-card-mine-"]) { align-items: flex-end; }
+[class*="st-key-card-theirs-"] { border-bottom-left-radius: .25rem; }
+[class*="st-key-card-mine-"] { margin-left: auto; border-bottom-right-radius: .25rem;
+  background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
+[class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; }
+[class*="st-key-row-"] { flex-wrap: nowrap; }
+[class*="st-key-row-"] > :first-child { min-width: 0; flex: 1; }
+[class*="st-key-row-"] button { white-space: nowrap; }
+[class*="st-key-card-"] .sc-meta { text-align: right; }
+.sc-file { display: flex; gap: .6rem; align-items: center; min-width: 0; line-height: 1.35; }
+.sc-file div { min-width: 0; }
+.sc-file b { display: block; font-weight: 600; font-size: .95rem; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.sc-file div span { color: var(--sc-quiet); font-size: .8rem; }
+.sc-icon { flex: none; display: grid; place-items: center; width: 2.2rem; height: 2.6rem; border-radius: .3rem;
+  font-size: .6rem; font-weight: 700; color: var(--sc-quiet); border: 1px solid var(--sc-line); }
+.sc-bar { height: .3rem; border-radius: .15rem; overflow: hidden; background: var(--sc-line); margin: .45rem 0 .2rem; }
+.sc-bar i { display: block; height: 100%; background: var(--sc-accent); transition: width .4s linear; }
+.sc-far { color: var(--sc-quiet); font-size: .78rem; font-variant-numeric: tabular-nums; }
+.sc-why { font-size: .85rem; line-height: 1.45; color: var(--sc-quiet); margin: .4rem 0; overflow-wrap: anywhere; }
+.sc-why b { font-weight: 600; color: var(--sc-bad); }
+.sc-picture { display: block; margin-bottom: .4rem; }
+.sc-picture img { display: block; max-width: 100%; max-height: 22rem; border-radius: .5rem; }
+
 .st-key-me { margin-bottom: .75rem; }
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
 [class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }

@@ -14,6 +14,8 @@ from clients.history import SCHEMA as HISTORY_SCHEMA
 from clients.history import StoredHistory
 from clients.outbox import SCHEMA as OUTBOX_SCHEMA
 from clients.outbox import StoredOutbox
+from clients.tickets import SCHEMA as UPLOADS_SCHEMA
+from clients.tickets import StoredTickets
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Pin, Taken
 from core.order import Stream
@@ -47,10 +49,11 @@ class Store(Database):
     """
 
     def __init__(self, path: Path, data_key: bytes) -> None:
-        super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA, VERSION)
+        super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA + UPLOADS_SCHEMA, VERSION)
         records = Records(data_key, random=os.urandom)
         self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)
+        self.tickets: Final = StoredTickets(self, records)
 
     def setting(self, name: str) -> str | None:
         """A setting of the profile."""

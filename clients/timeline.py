@@ -9,9 +9,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from clients.view import order_notes
+from clients.view import order_notes, text_of
 from core.bundle import Suite
-from core.content import Text
+from core.content import Content, File, Text
 from core.events import (
     Event,
     Message,
@@ -53,6 +53,7 @@ class Line:
     conversation: str
     sender: str
     text: str
+    file: File | None = None
     mine: bool = False
     suite: Suite | None = None
     trust: Trust | None = None
@@ -114,7 +115,8 @@ class Timeline:
                     when=message.at / 1000,
                     conversation=conversation,
                     sender=self._me,
-                    text=message.text,
+                    text=_text(message.content),
+                    file=_file(message.content),
                     mine=True,
                     suite=message.suite,
                     outcomes=MappingProxyType(mine),
@@ -126,7 +128,6 @@ class Timeline:
         conversation = EVERYONE if message.everyone else message.sender
         for note in order_notes(message):
             self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, message.ts / 1000, conversation, message.sender, note))
-        text = content.text if isinstance(content, Text) else f"[a message of the unknown type '{content.type}']"
         self._add(
             Line(
                 key=f"in-{message.kid.hex()[:16]}-{message.id.hex()}",
@@ -134,7 +135,8 @@ class Timeline:
                 when=message.ts / 1000,
                 conversation=conversation,
                 sender=message.sender,
-                text=text,
+                text=_text(content),
+                file=_file(content),
                 suite=message.suite,
                 trust=message.trust,
             )
@@ -164,3 +166,11 @@ class Timeline:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+
+def _text(content: Content) -> str:
+    return content.text if isinstance(content, Text) else text_of(content)
+
+
+def _file(content: Content) -> File | None:
+    return content if isinstance(content, File) else None

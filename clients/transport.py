@@ -33,7 +33,8 @@ from core.errors import (
 from core.events import Disconnected, Event, Refused
 from core.frames import Frames
 from core.limits import CURVE_OVERHEAD, FRAME_MAX, LOGIN_TIME_MAX, RECONNECT_FIRST, RECONNECT_MAX, ROUTING_ID_BYTES
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 
 log = logging.getLogger("securechat.transport")
 
@@ -234,11 +235,11 @@ class Transport:
             ready = dict(poller.poll(_TICK_MS))
             if self._wake_out.fileno() in ready:
                 self._drain_wake()
+            self._run_commands(session)
             if self._stopping.is_set():
                 session.say_bye()
                 self._flush(sock, session)
                 return
-            self._run_commands(session)
             if sock in ready:
                 self._receive(sock, session)
             if monitor in ready:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
-from core.content import Content, Text
+from core.content import Content, File, Text, Unknown
 from core.encoding import b64url
 from core.events import Message, MessageSent, Outcome, PeerKeyChanged
 from core.names import fingerprint
@@ -72,9 +72,24 @@ def _harmless(one: str) -> str:
 
 def text_of(content: Content) -> str:
     """A content as text to show, cleaned."""
-    if isinstance(content, Text):
-        return clean(content.text)
-    return f"[a message of the unknown type '{clean(content.type)}']"
+    match content:
+        case Text(text):
+            return clean(text)
+        case File(name, size):
+            return f"[file] {clean(name)} ({amount(size)})"
+        case Unknown(type_):
+            return f"[a message of the unknown type '{clean(type_)}']"
+
+
+def amount(size: float) -> str:
+    """Bytes as people write them: ``512 B``, ``1.2 MB``."""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB"):  # noqa: B007 - the last one counts
+        size /= 1000
+        if size < 999.5:
+            break
+    return f"{size:.1f} {unit}" if size < 99.95 else f"{size:.0f} {unit}"
 
 
 def tick(outcomes: Mapping[str, Outcome]) -> str:
@@ -133,7 +148,6 @@ def listing(names: Iterable[str]) -> str:
 
 def message_json(message: Message) -> dict[str, object]:
     """A received message in the documented, versioned form of ``--json``. Text stays as it was sent: JSON escapes it."""
-    content = message.content
     return {
         "v": 1,
         "type": "message",
@@ -144,12 +158,22 @@ def message_json(message: Message) -> dict[str, object]:
         "time": iso(message.ts),
         "suite": message.suite.value,
         "trust": message.trust.value,
-        "content": "text" if isinstance(content, Text) else content.type,
-        "text": content.text if isinstance(content, Text) else None,
+        **content_json(message.content),
         "missing": message.place.missing,
         "late": message.place.late,
         "fork": message.place.fork,
     }
+
+
+def content_json(content: Content) -> dict[str, object]:
+    """What was said: a file without what opens it."""
+    match content:
+        case Text(text):
+            return {"content": "text", "text": text}
+        case File(name, size, hash_):
+            return {"content": "file", "text": None, "file": {"name": name, "size": size, "sha256": hash_.hex()}}
+        case Unknown(type_):
+            return {"content": type_, "text": None}
 
 
 def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:
@@ -174,7 +198,7 @@ def sent_json(sent: MessageSent, user: str, outcomes: Mapping[str, Outcome]) -> 
         "everyone": sent.everyone,
         "time": iso(sent.at),
         "suite": sent.suite.value,
-        "text": sent.text,
+        **content_json(sent.content),
         "recipients": {name: outcome.value for name, outcome in outcomes.items()},
     }
 

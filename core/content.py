@@ -7,23 +7,58 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from core.errors import NotText
-from core.limits import PAD_SMALLEST, PAD_STEP, VOID_MAX
+from core.errors import BadFileName, NotText
+from core.limits import (
+    BLOB_ID_BYTES,
+    BLOB_MAX,
+    FILE_KEY_BYTES,
+    HASH_BYTES,
+    PAD_SMALLEST,
+    PAD_STEP,
+    VOID_MAX,
+)
+from core.names import check_file_name
+
+# Bounded, for whoever reads it does work for each number.
+_Void = Annotated[tuple[tuple[str, int], ...], Meta(max_length=VOID_MAX)]
 
 
 class Text(msgspec.Struct, frozen=True, tag_field="type", tag="text", omit_defaults=True):
     """A text message. ``void`` lists (recipient, n) numbers that the sender used and gave up: no gap, nothing to wait for."""
 
     text: str
-    # Bounded, for whoever reads it does work for each number.
-    void: Annotated[tuple[tuple[str, int], ...], Meta(max_length=VOID_MAX)] = ()
+    void: _Void = ()
+
+
+class File(msgspec.Struct, frozen=True, tag_field="type", tag="file", omit_defaults=True):
+    """A file that was sent: where its ciphertext is (``blob``), and what opens and verifies it.
+
+    ``size`` is the file's, in bytes; ``hash`` its SHA-256 and ``key`` 32 bytes, used for this file alone. ``void`` as in Text.
+    """
+
+    name: str
+    size: Annotated[int, Meta(ge=0, le=BLOB_MAX)]
+    hash: Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
+    key: Annotated[bytes, Meta(min_length=FILE_KEY_BYTES, max_length=FILE_KEY_BYTES)]
+    blob: Annotated[bytes, Meta(min_length=BLOB_ID_BYTES, max_length=BLOB_ID_BYTES)]
+    void: _Void = ()
+
+    def __repr__(self) -> str:
+        """Never show the key."""
+        return f"File(name={self.name!r}, size={self.size})"
+
+
+Sendable = Text | File
 
 
 class _AnyType(msgspec.Struct, frozen=True):
     type: str
 
 
-_TEXT: Final = msgspec.msgpack.Decoder(Text)
+_DECODERS: Final[dict[str, msgspec.msgpack.Decoder[Sendable]]] = {
+    "text": msgspec.msgpack.Decoder(Text),
+    "file": msgspec.msgpack.Decoder(File),
+}
 _ANY: Final = msgspec.msgpack.Decoder(_AnyType)
 
 
@@ -33,7 +68,7 @@ class Unknown(msgspec.Struct, frozen=True):
     type: str
 
 
-Content = Text | Unknown
+Content = Sendable | Unknown
 
 
 def encode_content(content: Content) -> bytes:
@@ -48,9 +83,12 @@ def decode_content(data: bytes) -> Content:
     """Decode content; raises ValueError if it is not a map with a ``type``, or does not fit its type."""
     try:
         name = _ANY.decode(data).type
-        return _TEXT.decode(data) if name == "text" else Unknown(name[:64])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        content: Content = _DECODERS[name].decode(data) if name in _DECODERS else Unknown(name[:64])
+        if isinstance(content, File):
+            check_file_name(content.name)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, BadFileName) as error:
         raise ValueError("not content") from error
+    return content
 
 
 def pad(data: bytes) -> bytes:

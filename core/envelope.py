@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core import chunking
 from core.bundle import Kind, Suite
-from core.content import Text, encode_content, pad
+from core.content import Sendable, Text, encode_content, pad
 from core.encoding import b64url, pack
 from core.errors import EmptyMessage, MessageTooLong
 from core.limits import (
@@ -93,16 +93,16 @@ def check_length(content: bytes, suite: Suite) -> None:
         raise MessageTooLong(suite=suite.value, limit=limit, advice=advice)
 
 
-def fits(content: Text, suite: Suite) -> bool:
+def fits(content: Sendable, suite: Suite) -> bool:
     """Whether the suite can carry ``content``."""
     return len(encode_content(content)) <= _BY_SUITE[suite].content_max
 
 
-def check_text(text: str, suite: Suite) -> None:
-    """Raise EmptyMessage, NotText or MessageTooLong for a text that cannot be sent."""
-    if not text.strip():
+def check_content(content: Sendable, suite: Suite) -> None:
+    """Raise EmptyMessage, NotText or MessageTooLong for what cannot be sent."""
+    if isinstance(content, Text) and not content.text.strip():
         raise EmptyMessage
-    check_length(encode_content(Text(text)), suite)
+    check_length(encode_content(content), suite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Sealed:
 
 
 def seal(
-    content: Text,
+    content: Sendable,
     *,
     suite: Suite,
     sender: str,

@@ -14,6 +14,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── BadSignature            a signature that does not fit
     ├── BadBundle               a key bundle that cannot be trusted
     ├── BadName                 not a username
+    ├── BadFileName             not the name of a file, or more than that
     ├── BadAddress              not a broker's address
     ├── EmptyMessage            nothing to send
     ├── NotText                 characters that no text can hold
@@ -45,6 +46,13 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   └── NobodyVerified          … and none of those in question is
     ├── PeerBlocked             somebody this profile has blocked
     ├── PeerUnknown             nobody this client has met
+    ├── FileFailed              a file that could not be sent or fetched
+    │   ├── FileUnreadable          … because it cannot be read here
+    │   ├── FileChanged             … because it was changed meanwhile
+    │   ├── FileUnwritable          … because it cannot be written here
+    │   ├── NoRoomForFile           … because the broker does not take it
+    │   ├── FileGone                … because the broker does not have it
+    │   └── FileDamaged             … because it is not what was sent
     └── TimeRanOut              an answer did not come in time
 """
 
@@ -142,6 +150,12 @@ class BadName(SecureChatError):
     """'{name}' is not a username."""
 
     hint = "Use 1 to 32 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit; 'everyone' is reserved."
+
+
+class BadFileName(SecureChatError):
+    """'{name}' cannot be a file's name here."""
+
+    hint = "Use 1 to 255 bytes without '/', '\\\\' and control characters, and without spaces at its ends."
 
 
 class BadAddress(SecureChatError):
@@ -312,3 +326,35 @@ class PeerUnknown(SecureChatError):
     """This profile has never met {user}."""
 
     hint = "It knows whoever it has written to, heard from, or looked up while they were here."
+
+
+class FileFailed(SecureChatError):
+    """{name} could not be sent or fetched."""
+
+
+class FileUnreadable(FileFailed):
+    """{name} cannot be read: {why}. Nothing was sent."""
+
+
+class FileChanged(FileFailed):
+    """{name} was changed while it was being sent. Nothing was sent."""
+
+    hint = "Send it again when nothing writes to it any more; a copy of it will do."
+
+
+class FileUnwritable(FileFailed):
+    """{name} cannot be written: {why}. What has come so far is kept, and fetched no second time."""
+
+
+class NoRoomForFile(FileFailed):
+    """The broker does not take {name}: {why}. Nothing was sent."""
+
+
+class FileGone(FileFailed):
+    """The broker does not have {name}, or no longer."""
+
+    hint = "A broker keeps files as long as mail. Ask for it to be sent again."
+
+
+class FileDamaged(FileFailed):
+    """{name} is not what was sent: {why}. Nothing of it was kept."""

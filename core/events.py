@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.bundle import Suite
-from core.content import Content
+from core.content import Content, Sendable
 from core.errors import LoginRefused
-from core.messages import Entry
+from core.messages import Entry, Extent, NoBlob, Piece
 from core.order import Place
 
 
@@ -103,7 +103,7 @@ class MessageSent:
     to: tuple[str, ...]
     everyone: bool
     suite: Suite
-    text: str
+    content: Sendable
     at: int
 
 
@@ -182,4 +182,7 @@ Event = (
     | PeerKeyChanged
     | RotationDue
     | Receipt
+    | Extent
+    | NoBlob
+    | Piece
 )  # fmt: skip

@@ -16,12 +16,16 @@ from core.bundle import SignedBundle
 from core.errors import FrameError
 from core.limits import (
     ACKS_MAX,
+    BLOB_ID_BYTES,
+    BLOB_MAX,
     BUNDLE_MAX,
     CONTROL_MAX,
     COPY_ID_BYTES,
+    FETCH_MAX,
     FRAME_MAX,
     HASH_BYTES,
     MID_BYTES,
+    PIECE_MAX,
     RECIPIENTS_MAX,
     RESULTS_MAX,
     RSA_BYTES,
@@ -35,14 +39,20 @@ from core.messages import (
     Challenge,
     Control,
     Deliver,
+    Discard,
     Error,
+    Extent,
     Fanout,
+    Fetch,
     FromBroker,
     FromClient,
     Hello,
     Kept,
     Lookup,
+    NoBlob,
     Noted,
+    Offer,
+    Piece,
     Ping,
     Pong,
     Prove,
@@ -72,6 +82,11 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
     b"V": CaughtUp,
     b"T": Kept,
     b"N": Noted,
+    b"o": Offer,
+    b"x": Extent,
+    b"f": Fetch,
+    b"d": Discard,
+    b"n": NoBlob,
     b"I": Ping,
     b"J": Pong,
     b"Q": Bye,
@@ -79,7 +94,7 @@ _VERBS: Final[dict[bytes, type[Control]]] = {
 }
 _BYTE_OF: Final = {kind: verb for verb, kind in _VERBS.items()}
 _DECODERS: Final = {verb: msgspec.msgpack.Decoder(kind) for verb, kind in _VERBS.items()}
-_FROM_CLIENT: Final = frozenset(b"HPULKNIJQ")
+_FROM_CLIENT: Final = frozenset(b"HPULKNofdIJQ")
 
 
 ACK_SIZE: Final = COPY_ID_BYTES + HASH_BYTES
@@ -87,6 +102,7 @@ NO_PROOF: Final = bytes(HASH_BYTES)
 _RESULT_HEAD: Final = struct.Struct(">16sHB")
 _SEND_HEAD: Final = 1 + MID_BYTES
 _DELIVER_HEAD: Final = 1 + COPY_ID_BYTES + MID_BYTES
+_PIECE_HEAD: Final = struct.Struct(f">c{BLOB_ID_BYTES}sQ")
 
 
 def control(message: Control) -> Frames:
@@ -128,6 +144,11 @@ def deliver(copy_id: bytes, mid: bytes, sender: str, common: bytes, wrap: bytes 
     return [head, common] if wrap is None else [head, common, wrap]
 
 
+def piece(blob: bytes, offset: int, data: bytes) -> Frames:
+    """The frames of at most 64 KiB of a blob, from ``offset`` on."""
+    return [_PIECE_HEAD.pack(b"p", blob, offset), data]
+
+
 def read_from_client(frames: Sequence[bytes]) -> FromClient:
     """Read what a client may say to a broker; raises FrameError."""
     _check_counts(frames, 3 + RECIPIENTS_MAX)
@@ -137,6 +158,8 @@ def read_from_client(frames: Sequence[bytes]) -> FromClient:
             return Send(head[1:_SEND_HEAD], _name(head[_SEND_HEAD:]), frames[1])
         if verb == b"F":
             return _read_fanout(frames)
+        if verb == b"p" and len(frames) == 2:
+            return _read_piece(head, frames[1])
         raise FrameError(what="mail of an unknown kind or with a wrong number of frames")
     if verb == b"A":
         return Ack(tuple(ack_items(head)))
@@ -152,6 +175,8 @@ def read_from_client(frames: Sequence[bytes]) -> FromClient:
     elif isinstance(message, Lookup):
         for user in message.users:
             _check_name(user)
+    elif isinstance(message, Fetch) and not 0 < message.upto - message.offset <= FETCH_MAX:
+        raise FrameError(what="a part of a blob that is none")
     return message  # type: ignore[return-value]  # _FROM_CLIENT says which
 
 
@@ -160,6 +185,8 @@ def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
     _check_counts(frames, 3)
     head, verb = frames[0], frames[0][:1]
     if len(frames) > 1:
+        if verb == b"p" and len(frames) == 2:
+            return _read_piece(head, frames[1])
         if verb != b"D":
             raise FrameError(what="mail of an unknown kind")
         if len(head) <= _DELIVER_HEAD:
@@ -168,7 +195,7 @@ def read_from_broker(frames: Sequence[bytes]) -> FromBroker:
         return Deliver(copy_id, mid, _name(head[_DELIVER_HEAD:]), frames[1], frames[2] if len(frames) == 3 else None)
     if verb == b"R":
         return Results(tuple(_result_items(head)))
-    if head[0] in b"HPULKN":
+    if head[0] in b"HPULKNofd":
         raise FrameError(what="a broker does not say this")
     message = _read_control(head)
     if isinstance(message, Roster):
@@ -222,6 +249,15 @@ def _read_fanout(frames: Sequence[bytes]) -> Fanout:
     if len(names) != len(wraps) or len(set(names)) != len(names) or max(map(len, wraps)) > WRAP_MAX:
         raise FrameError(what="a fan-out whose names and wraps do not match")
     return Fanout(frames[0][1:], tuple(map(_name, names)), frames[1], wraps)
+
+
+def _read_piece(head: bytes, data: bytes) -> Piece:
+    if len(head) != _PIECE_HEAD.size or not 1 <= len(data) <= PIECE_MAX:
+        raise FrameError(what="a piece of a wrong size")
+    _, blob, offset = _PIECE_HEAD.unpack(head)
+    if offset > BLOB_MAX - len(data):
+        raise FrameError(what="a piece beyond any blob's end")
+    return Piece(blob, offset, data)
 
 
 def _read_control(head: bytes) -> Control:

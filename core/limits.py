@@ -79,5 +79,17 @@ RETURN_GRACE: Final = 10.0  # after a broker's restart most have come back by th
 WINDOW_COPIES: Final = 4096
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 
+# Files. A chunk is encrypted and verified as a whole, so it is what a reader must hold in memory.
+FILE_CHUNK: Final = 1024 * 1024
+FILE_KEY_BYTES: Final = 32
+FILE_SALT: Final = 16
+FILE_NAME_MAX: Final = 255  # bytes in UTF-8: what most file systems take
+BLOB_ID_BYTES: Final = 16  # random, and whoever knows it may fetch the blob
+BLOB_MAX: Final = 2**40
+PIECE_MAX: Final = 64 * 1024  # of a blob in one frame: small enough that chat is not kept waiting behind it
+FETCH_MAX: Final = 1024 * 1024
+# What may be on its way to the broker's disk and not be there, and what may be asked for and not have come.
+BLOB_WINDOW: Final = 8 * 1024 * 1024
+
 ROSTER_TICK: Final = 0.1
 ROUND_MAX: Final = 256  # messages handled before the broker looks at anything else

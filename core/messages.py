@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 
 from core.bundle import Kind, SignedBundle
 from core.limits import (
+    BLOB_ID_BYTES,
+    BLOB_MAX,
     HASH_BYTES,
     KEPT_MAX,
     LOOKUP_MAX,
@@ -27,6 +29,9 @@ _Spki = Annotated[bytes, Meta(min_length=SPKI_BYTES, max_length=SPKI_BYTES)]
 _Signature = Annotated[bytes, Meta(min_length=RSA_BYTES, max_length=RSA_BYTES)]
 _Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Mid = Annotated[bytes, Meta(min_length=MID_BYTES, max_length=MID_BYTES)]
+_Blob = Annotated[bytes, Meta(min_length=BLOB_ID_BYTES, max_length=BLOB_ID_BYTES)]
+_Offset = Annotated[int, Meta(ge=0, le=BLOB_MAX)]
+_Size = Annotated[int, Meta(ge=1, le=BLOB_MAX)]
 
 
 class Mode(StrEnum):
@@ -60,6 +65,14 @@ class Reason(StrEnum):
     NOT_LOGGED_IN = "not-logged-in"
     MALFORMED = "malformed"
     BUSY = "busy"
+
+
+class Lack(StrEnum):
+    """Why a blob can be neither stored nor fetched."""
+
+    UNKNOWN = "unknown"  # there is none of this id, or no longer, or it is not whole, or another user's
+    QUOTA = "quota"  # the user who offers it has no room for it, or the broker has none
+    DISK = "disk"  # the broker's disk failed
 
 
 class Hello(Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,6 +187,42 @@ class Noted(Struct, frozen=True, forbid_unknown_fields=True):
     upto: _Number
 
 
+class Offer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A blob of ``size`` bytes, for the broker to keep: a new one, or one whose upload was broken off. EXTENT answers."""
+
+    blob: _Blob
+    size: _Size
+
+
+class Extent(Struct, frozen=True, forbid_unknown_fields=True):
+    """The first ``upto`` bytes of a blob are on the broker's disk; bytes before ``credit`` may be sent."""
+
+    blob: _Blob
+    upto: _Offset
+    credit: _Offset
+
+
+class Fetch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for the bytes of a blob from ``offset`` to before ``upto``, at most 1 MiB; they come as PIECEs, in order."""
+
+    blob: _Blob
+    offset: _Offset
+    upto: _Size
+
+
+class Discard(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker need not keep this blob, of the same user, any longer."""
+
+    blob: _Blob
+
+
+class NoBlob(Struct, frozen=True, forbid_unknown_fields=True):
+    """A blob can be neither stored nor fetched."""
+
+    blob: _Blob
+    why: Lack
+
+
 class Ping(Struct, frozen=True, forbid_unknown_fields=True):
     """Still here? Any traffic counts as an answer; PONG is one."""
 
@@ -206,6 +255,11 @@ Control = (
     | CaughtUp
     | Kept
     | Noted
+    | Offer
+    | Extent
+    | Fetch
+    | Discard
+    | NoBlob
     | Ping
     | Pong
     | Bye
@@ -261,5 +315,31 @@ class Deliver(Struct, frozen=True):
     wrap: bytes | None
 
 
-FromClient = Hello | Prove | Users | Lookup | Renew | Noted | Ping | Pong | Bye | Ack | Send | Fanout
-FromBroker = Challenge | Welcome | Roster | Bundles | CaughtUp | Kept | Ping | Pong | Bye | Error | Results | Deliver
+class Piece(Struct, frozen=True):
+    """At most 64 KiB of a blob, from ``offset`` on: of an upload, or of what was fetched."""
+
+    blob: bytes
+    offset: int
+    data: bytes
+
+
+FromClient = (
+    Hello | Prove | Users | Lookup | Renew | Noted | Offer | Fetch | Discard | Ping | Pong | Bye | Ack | Send | Fanout | Piece
+)
+FromBroker = (
+    Challenge
+    | Welcome
+    | Roster
+    | Bundles
+    | CaughtUp
+    | Kept
+    | Extent
+    | NoBlob
+    | Ping
+    | Pong
+    | Bye
+    | Error
+    | Results
+    | Deliver
+    | Piece
+)  # fmt: skip

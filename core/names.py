@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import Final
 
-from core.errors import BadName
+from core.errors import BadFileName, BadName
+from core.limits import FILE_NAME_MAX
 
 EVERYONE: Final = "everyone"
 
@@ -16,6 +18,21 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}\Z")
 def is_name(text: str) -> bool:
     """Whether ``text`` is a username: ``[a-z0-9][a-z0-9_.-]{0,31}``, without ``..``, and not the reserved ``everyone``."""
     return bool(_NAME.match(text)) and ".." not in text and text != EVERYONE
+
+
+def check_file_name(name: str) -> str:
+    """Return ``name`` if it names a file and nothing else, on any system; raises BadFileName.
+
+    No path, no control or formatting characters (which could show it as another one), at most 255 bytes in UTF-8.
+    """
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise BadFileName(name=ascii(name)) from None
+    hidden = any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in name)
+    if not 0 < size <= FILE_NAME_MAX or name != name.strip() or name in (".", "..") or hidden or set(name) & set("/\\"):
+        raise BadFileName(name=name)
+    return name
 
 
 def check_name(text: str) -> str:

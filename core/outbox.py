@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from core.bundle import Suite
-from core.content import Text, encode_content
+from core.content import Sendable, encode_content
 from core.envelope import check_length
 from core.errors import LocalProtocolError
 from core.events import Outcome
@@ -32,7 +32,7 @@ class Outgoing:
 
     id: bytes
     mid: bytes
-    text: str
+    content: Sendable
     to: tuple[str, ...]
     everyone: bool
     suite: Suite
@@ -56,7 +56,7 @@ class Copy:
 
 
 def compose(
-    id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, at: int, random: Callable[[int], bytes]
+    id_: bytes, content: Sendable, to: Sequence[str], *, everyone: bool, suite: Suite, at: int, random: Callable[[int], bytes]
 ) -> list[Outgoing]:
     """The envelopes of one message: to single people one each, to everyone one for up to 256.
 
@@ -64,10 +64,10 @@ def compose(
     """
     # The broker would end the connection over a name that is none, and the message sent again the next one.
     to = tuple(dict.fromkeys(check_name(user) for user in to))
-    check_length(encode_content(Text(text)), suite)
+    check_length(encode_content(content), suite)
     step = RECIPIENTS_MAX if everyone else 1
     return [
-        Outgoing(id_, id_ if first == 0 else random(MID_BYTES), text, to[first : first + step], everyone, suite, at)
+        Outgoing(id_, id_ if first == 0 else random(MID_BYTES), content, to[first : first + step], everyone, suite, at)
         for first in range(0, len(to), step)
     ]
 

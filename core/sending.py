@@ -8,10 +8,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from core import frames
 from core.bundle import Bundle
 from core.clock import Instant
-from core.content import Text
+from core.content import Sendable
 from core.envelope import Sealed, To, delivery_proof, direct_cid, everyone_cid, fits, seal
 from core.errors import BadBundle, StoreFailed
 from core.events import Event, Outcome, Receipt, Trust
@@ -266,14 +268,14 @@ class Sending:
             random=self._random,
         )
 
-    def _with_void(self, item: _Envelope, bundles: dict[str, Bundle]) -> Text:
+    def _with_void(self, item: _Envelope, bundles: dict[str, Bundle]) -> Sendable:
         """The content, with the numbers that its recipients need not wait for, as far as they fit."""
         given_up = {user: self._outbox.void(user, bundle.ik.kid) for user, bundle in sorted(bundles.items())}
         void = tuple((user, n) for user, numbers in given_up.items() for n in numbers)[-VOID_MAX:]
-        content = Text(item.of.text, void)
+        content = replace(item.of.content, void=void)
         item.void = {}
         if not fits(content, item.of.suite):
-            return Text(item.of.text)
+            return item.of.content
         for user, n in void:
             item.void.setdefault(user, set()).add(n)
         return content

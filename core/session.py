@@ -5,15 +5,14 @@ It never waits, opens or prints anything; whoever runs it moves the frames and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from enum import StrEnum
 from typing import Final
 
 from core import frames, messages
 from core.bundle import Kind, Suite
 from core.clock import Instant
-from core.content import Text
+from core.content import Sendable, Unknown
 from core.encoding import b64url
 from core.errors import (
     InvalidEnvelope,
@@ -58,11 +57,14 @@ from core.messages import (
     Challenge,
     Deliver,
     Error,
+    Extent,
     FromBroker,
     Hello,
     Kept,
     Mode,
+    NoBlob,
     Noted,
+    Piece,
     Ping,
     Pong,
     Prove,
@@ -78,46 +80,7 @@ from core.order import Place, place
 from core.outbox import compose
 from core.peers import Peers
 from core.sending import Sending
-
-
-class State(StrEnum):
-    """Where the connection stands."""
-
-    OFFLINE = "offline"
-    GREETED = "greeted"
-    PROVING = "proving"
-    READY = "ready"
-    REFUSED = "refused"
-
-
-class Connect:
-    """This side begins a login on a new connection."""
-
-
-class Lost:
-    """The connection is gone."""
-
-
-# What can happen in each state, and where that leads. An absent cell is a breach of protocol, by whoever caused it.
-TRANSITIONS: Final[dict[State, dict[type[FromBroker | Connect | Lost], State]]] = {
-    State.OFFLINE: {Connect: State.GREETED, Lost: State.OFFLINE},
-    State.GREETED: {Challenge: State.PROVING, Error: State.REFUSED, Bye: State.OFFLINE, Lost: State.OFFLINE},
-    State.PROVING: {Welcome: State.READY, Error: State.REFUSED, Bye: State.OFFLINE, Lost: State.OFFLINE},
-    State.READY: {
-        Roster: State.READY,
-        Bundles: State.READY,
-        Deliver: State.READY,
-        Results: State.READY,
-        CaughtUp: State.READY,
-        Kept: State.READY,
-        Ping: State.READY,
-        Pong: State.READY,
-        Error: State.OFFLINE,
-        Bye: State.OFFLINE,
-        Lost: State.OFFLINE,
-    },
-    State.REFUSED: {Lost: State.REFUSED},
-}
+from core.states import TRANSITIONS, Connect, Lost, State
 
 
 class Session:
@@ -181,12 +144,14 @@ class Session:
         """The connection is gone; what was not answered waits for the next one."""
         self._advance(Lost)
 
-    def submit(self, id_: bytes, text: str, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant) -> list[Event]:
+    def submit(
+        self, id_: bytes, content: Sendable, to: Sequence[str], *, everyone: bool, suite: Suite, now: Instant
+    ) -> list[Event]:
         """Take a message (``id_``: 16 fresh random bytes) for sending now or, while offline, later.
 
         Raises MessageTooLong, NotText, BadName, and LocalProtocolError for an id that was used before.
         """
-        envelopes = compose(id_, text, to, everyone=everyone, suite=suite, at=now.ms, random=self._random)
+        envelopes = compose(id_, content, to, everyone=everyone, suite=suite, at=now.ms, random=self._random)
         self._memory.outbox.add(envelopes)
         queued = [Receipt(id_, user, Outcome.QUEUED) for one in envelopes for user in one.to]
         return [*queued, *self.resume(now)]
@@ -214,6 +179,11 @@ class Session:
     def release(self) -> None:
         """Let others send what this session has not: it is about to end."""
         self._memory.outbox.release()
+
+    def put(self, out: Iterable[Frames]) -> None:
+        """Say this about blobs (``core.transfer``); what comes back are events. Nothing is said while not logged in."""
+        if self.state is State.READY:
+            self._out += out
 
     def ask_users(self) -> None:
         """Ask for the whole roster once, at the latest after the login; it arrives as RosterChanged."""
@@ -299,6 +269,8 @@ class Session:
                 return [event for news in told for event in self._sending.told(news, now)]
             case CaughtUp():
                 return [MailboxDrained()]
+            case Extent() | NoBlob() | Piece():
+                return [message]
             case Ping():
                 self._say(Pong())
             case Error(reason):
@@ -375,7 +347,7 @@ class Session:
         return [*news, MessageReceived(received)]
 
     def _take(self, opened: Opened, now: Instant) -> Place:
-        void = opened.content.void if isinstance(opened.content, Text) else ()
+        void = () if isinstance(opened.content, Unknown) else opened.content.void
         kid, sid = opened.sender_key.kid, opened.sid
         stream, where = place(
             self._memory.stream(kid, sid),

@@ -230,7 +230,7 @@ def _session(data: bytes) -> None:
     session.connect(bytes(32), NOW)
     for said in (messages.Challenge(bytes(32)), messages.Welcome(1, "x", 0)):
         session.receive(frames.control(said), NOW)
-    session.submit(bytes(range(16)), "hello", ["alice"], everyone=False, suite=Suite.HYBRID, now=NOW)
+    session.submit(bytes(range(16)), Text("hello"), ["alice"], everyone=False, suite=Suite.HYBRID, now=NOW)
     session.receive(frames.control(messages.Bundles((messages.Found("alice", _ALICES),))), NOW)
     session.receive(_frames_of(data), NOW)
     session.tick(NOW)

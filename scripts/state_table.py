@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from core.messages import CaughtUp, Results
-from core.session import TRANSITIONS, Connect, Lost
+from core.states import TRANSITIONS, Connect, Lost
 
 PAGE = Path(__file__).parent.parent / "docs" / "PROTOCOL.md"
 BEGIN = "<!-- states: made by scripts/state_table.py -->\n"

@@ -19,7 +19,7 @@ from core.places import FILE_NAME, decode_connection_file
 from tests.net import PATIENCE, until
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-_DROPPED: Final = ("SECURECHAT_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "LC_", "LANG")
+_DROPPED: Final = ("SECURECHAT_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "LC_", "LANG", "COLUMNS", "LINES")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Final, Self, TypeVar
 import zmq
 from zmq.utils import z85
 
+from broker.blob_storage import BlobDisk
 from broker.curve import CurveKeys
 from broker.files import load_or_make_keys
 from broker.ledger import Ledger
@@ -122,6 +123,7 @@ class LocalBroker:
             self.keys = keys or load_or_make_keys(self.folder)
             self.storage = stack.enter_context(contextlib.closing(SqliteStorage(self.folder)))
             self.mail = stack.enter_context(contextlib.closing(SqliteMailStorage(self.folder)))
+            self.blobs = stack.enter_context(contextlib.closing(BlobDisk(self.folder)))
             self.server = Server(
                 host,
                 port,
@@ -129,6 +131,7 @@ class LocalBroker:
                 ledger=Ledger(),
                 storage=self.storage,
                 mail=self.mail,
+                blobs=self.blobs,
                 open_to_all=open_to_all,
                 clock=self.clock,
             )
@@ -140,6 +143,7 @@ class LocalBroker:
     def start(self) -> Self:
         self.storage.start(self.server.wake)
         self.mail.start(self.server.wake)
+        self.blobs.start(self.server.wake)
         self._thread.start()
         return self
 

@@ -14,13 +14,15 @@ from broker.router import Router
 from core import frames
 from core.bundle import Suite
 from core.clock import Instant
+from core.content import Text
 from core.errors import FrameError
 from core.events import Event, MessageReceived, MessageRefused, Outcome, Receipt
 from core.frames import Frames
 from core.identity import Identity, guest_identity
 from core.memory import Memory
 from core.messages import Mode
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 from tests.keys import BROKER_KEY, Keys, keys_of
 from tests.mail_disk import MemoryMailStorage
 
@@ -149,7 +151,7 @@ class World:
     def submit(self, client: Client, text: str, *to: str, everyone: bool = False, suite: Suite = Suite.HYBRID) -> bytes:
         """Hand the client a message to send; nothing moves yet."""
         id_ = os.urandom(16)
-        client.events += client.session.submit(id_, text, to, everyone=everyone, suite=suite, now=self.now)
+        client.events += client.session.submit(id_, Text(text), to, everyone=everyone, suite=suite, now=self.now)
         return id_
 
     def say(self, client: Client, text: str, *to: str, everyone: bool = False, suite: Suite = Suite.HYBRID) -> bytes:

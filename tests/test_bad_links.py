@@ -27,13 +27,14 @@ from clients.store import Store
 from clients.transport import Transport
 from core import frames
 from core.bundle import Suite
+from core.content import Text
 from core.errors import RemoteProtocolError
 from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
 from core.frames import Frames
 from core.messages import Ack, Bundles, CaughtUp, Deliver, Fanout, Kept, Lookup, Mode, Noted, Results, Send
 from core.outbox import compose
 from core.profile import Profile
-from core.session import State
+from core.states import State
 from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Checker, Evidence
 from scripts.crash.journal import Line, Tried
@@ -142,8 +143,8 @@ class Shaken(World):
         """Take a message for sending, as ChatClient does, and have it sent."""
         store, id_, at = self.stores[client], os.urandom(16), self.now.ms
         with store.together():
-            store.outbox.add(compose(id_, text, to, everyone=everyone, suite=Suite.HYBRID, at=at, random=os.urandom))
-            store.history.record([MessageSent(id_, to, everyone, Suite.HYBRID, text, at)], at)
+            store.outbox.add(compose(id_, Text(text), to, everyone=everyone, suite=Suite.HYBRID, at=at, random=os.urandom))
+            store.history.record([MessageSent(id_, to, everyone, Suite.HYBRID, Text(text), at)], at)
         self.turn(client)
 
     def turn(self, client: Client) -> None:

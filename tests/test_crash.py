@@ -14,13 +14,14 @@ from core.content import Text
 from core.encoding import b64url
 from core.events import Event, Message, MessageReceived, MessageRefused, MessageSent, Outcome, Receipt, Trust
 from core.order import Place
+from scripts.crash import files
 from scripts.crash.checker import Checker, Evidence, Kind, Shown
 from scripts.crash.journal import Handed, Journal, Line, Told, Tried, read_journal
 from tests.broker_process import ROOT, environment
 
 
 def test_nothing_is_lost_doubled_or_invented(tmp_path: Path) -> None:
-    command = ["-m", "scripts.crash", "--kills", "14", "--interval", "0.4", "--stall", "1", "--plant", "none"]
+    command = ["-m", "scripts.crash", "--kills", "14", "--interval", "0.4", "--stall", "1", "--plant", "none", "--files", "0"]
     done = subprocess.run(
         [sys.executable, *command],
         env=environment(tmp_path),
@@ -37,6 +38,12 @@ def test_nothing_is_lost_doubled_or_invented(tmp_path: Path) -> None:
     assert "\n0 findings\n" in done.stdout
 
 
+def test_a_file_arrives_whole_whoever_is_killed_in_its_middle() -> None:
+    for one in files.carried(files.PARTIES, 24 * 1024 * 1024, kills=2, seed=1):
+        assert one.whole, one
+        assert 0 <= one.again <= one.allowed, one
+
+
 # The checker
 
 ID, OTHER = b"\1" * 16, b"\2" * 16
@@ -47,7 +54,7 @@ def received(id_: bytes = ID, text: str = "a 1", sender: str = "ann", to: str = 
 
 
 def sent(id_: bytes = ID, text: str = "a 1") -> list[Event]:
-    return [MessageSent(id_, ("bob",), False, Suite.HYBRID, text, 0), Receipt(id_, "bob", Outcome.DELIVERED)]
+    return [MessageSent(id_, ("bob",), False, Suite.HYBRID, Text(text), 0), Receipt(id_, "bob", Outcome.DELIVERED)]
 
 
 def shown(id_: bytes = ID, text: str = "a 1") -> Shown:

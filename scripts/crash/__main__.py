@@ -1,6 +1,7 @@
 """Kill broker, senders and receivers at random, disturb their links, and see that nothing is lost, doubled or invented.
 
-Then bugs are planted, one after the other, to see that the checker finds them. ``--seed`` repeats what was decided at random.
+Then bugs are planted, one after the other, to see that the checker finds them, and each party is killed in the middle of a
+file. ``--seed`` repeats what was decided at random.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import SecureChatError
+from scripts.crash import files
 from scripts.crash.bugs import BUGS
 from scripts.crash.checker import Checker
 from scripts.crash.world import Plan, World
 from scripts.processes import Failed
 
+_FILE: Final = 256 * 1024 * 1024  # bytes
 _TRIES: Final = 5  # runs in which a planted bug must show
 
 
@@ -63,6 +66,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="stop killing after so long")
     parser.add_argument("--stall", type=float, default=18.0, help="the longest time that a link stalls, in seconds")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--files", type=int, default=10, help="how often each party is killed in the middle of a file")
     parser.add_argument("--plant", choices=[*BUGS, "all", "none"], default="all", help="which bug to plant afterwards")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
@@ -76,6 +80,8 @@ def main() -> int:
             failures += bool(checker.findings) or counts["kills"] < options.kills
         for bug in BUGS if options.plant == "all" else () if options.plant == "none" else (options.plant,):
             failures += not find(bug, Plan(kills=12, seed=options.seed, interval=1.0, pace=20, patience=4.0))
+        if options.files:
+            failures += files.run(_FILE, options.files, options.seed)
     except (Failed, SecureChatError) as error:
         print(error, file=sys.stderr)
         return 1

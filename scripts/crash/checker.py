@@ -101,17 +101,17 @@ class Checker:
         tried = {line.text for line in journal if isinstance(line, Tried)}
         self.counts["messages"] += len(sent)
         for message in sent.values():
-            self._copies.senders.update(((message.text, to), user) for to in message.to)
-            if message.text not in tried:
-                yield Finding(Kind.FOREIGN, f"{user} never meant to send {message.text[:40]!r}")
+            self._copies.senders.update(((_text(message), to), user) for to in message.to)
+            if _text(message) not in tried:
+                yield Finding(Kind.FOREIGN, f"{user} never meant to send {_text(message)[:40]!r}")
         for line in journal:
             if isinstance(line, Handed) and line.id not in sent:
                 yield Finding(Kind.UNSENT, f"{user} sent {b64url(line.id)}, and has not kept it")
         for one in (*journal, *history):
             if isinstance(one, Told | Receipt) and (found := sent.get(one.id)):
-                self._copies.told.setdefault((found.text, one.user), set()).add(one.outcome)
+                self._copies.told.setdefault((_text(found), one.user), set()).add(one.outcome)
                 if one.outcome.failed or one.outcome is Outcome.UNPROVEN:
-                    yield Finding(Kind.FAILED, f"{user} was told '{one.outcome}' of {found.text[:40]!r} to {one.user}")
+                    yield Finding(Kind.FAILED, f"{user} was told '{one.outcome}' of {_text(found)[:40]!r} to {one.user}")
 
     def _received(self, user: str) -> list[Message]:
         return [event.message for event in self._evidence.histories[user] if isinstance(event, MessageReceived)]
@@ -175,5 +175,5 @@ class Checker:
             yield Finding(Kind.AGAIN, f"{user} was shown messages in another order than they have in the history")
 
 
-def _text(message: Message) -> str:
+def _text(message: Message | MessageSent) -> str:
     return message.content.text if isinstance(message.content, Text) else ""

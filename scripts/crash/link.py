@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from typing import Final
 
@@ -11,6 +12,15 @@ from scripts.processes import LOCAL
 
 _LIMIT: Final = 10.0  # seconds
 _PIECE: Final = 65_536
+
+
+class Flow:
+    """What goes one way: ``carried`` bytes so far, held once they reach ``most``; then ``reached`` is set."""
+
+    def __init__(self) -> None:
+        self.carried = 0
+        self.most = math.inf
+        self.reached = threading.Event()
 
 
 class Link:
@@ -23,6 +33,8 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self.up = Flow()
+        self.down = Flow()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, LOCAL, 0))
         self.port: Final = int(self._server.sockets[0].getsockname()[1])
         self._thread = threading.Thread(target=self._loop.run_forever, name="link")
@@ -40,6 +52,27 @@ class Link:
             self._loop.call_later(seconds, self._flowing.set)
 
         self._loop.call_soon_threadsafe(begin)
+
+    def hold(self, flow: Flow, more: int) -> threading.Event:
+        """Carry so many bytes more this way, and then nothing any way until ``release``; returns what tells when."""
+        reached = threading.Event()
+
+        def begin() -> None:
+            flow.reached = reached
+            flow.most = flow.carried + more
+
+        self._loop.call_soon_threadsafe(begin)
+        return reached
+
+    def release(self) -> None:
+        """Cut, and carry everything of the connections that follow."""
+
+        def again() -> None:
+            self._cut()
+            self.up.most = self.down.most = math.inf
+            self._flowing.set()
+
+        self._loop.call_soon_threadsafe(again)
 
     def close(self) -> None:
         """End the connections, and the thread."""
@@ -70,8 +103,8 @@ class Link:
                 ways.append(far_writer)
                 self._ways.update(ways)
                 pumps = [
-                    asyncio.ensure_future(self._pump(reader, far_writer)),
-                    asyncio.ensure_future(self._pump(far_reader, writer)),
+                    asyncio.ensure_future(self._pump(reader, far_writer, self.up)),
+                    asyncio.ensure_future(self._pump(far_reader, writer, self.down)),
                 ]
                 try:
                     await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -84,9 +117,14 @@ class Link:
             for way in ways:
                 way.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: Flow) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_PIECE):
                 await self._flowing.wait()
+                flow.carried += len(piece)
+                if flow.carried >= flow.most:
+                    self._flowing.clear()
+                    flow.reached.set()
+                    await self._flowing.wait()
                 writer.write(piece)
                 await writer.drain()

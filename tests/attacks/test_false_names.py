@@ -20,7 +20,8 @@ from core.frames import Frames
 from core.login import LoginContext, check_proof, prove
 from core.messages import Challenge, Mode, Prove, Reason, Renew, Welcome
 from core.rsa import Purpose
-from core.session import Session, State
+from core.session import Session
+from core.states import State
 from tests.attacks.lies import Town, at, bundle, profile_identity
 from tests.broker.raw import refusal
 from tests.keys import BROKER_KEY, keys_of

@@ -146,7 +146,7 @@ def test_mallory_said_it_first_under_the_same_id() -> None:
     id_ = town.submit(alice, "mine", "bob")
     town.settle()
     mallory.events += mallory.session.submit(
-        id_, "mine, says mallory", ("bob",), everyone=False, suite=Suite.HYBRID, now=town.now
+        id_, Text("mine, says mallory"), ("bob",), everyone=False, suite=Suite.HYBRID, now=town.now
     )
     town.settle()
     for raw in reversed(copies):

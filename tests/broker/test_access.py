@@ -64,7 +64,7 @@ def test_no_other_mechanism_is_let_in(mechanism: bytes, open_to_all: bool) -> No
     assert Access(open_to_all, everybody).answer(request(mechanism=mechanism))[2] == b"400"
 
 
-@pytest.mark.parametrize("key", [b"", KEY[:31], KEY + b"x"])
+@pytest.mark.parametrize("key", [b"", KEY[:31], KEY + b"x"], ids=lambda key: str(len(key)))
 def test_a_key_of_another_size_is_not_let_in(key: bytes) -> None:
     assert Access(True, everybody).answer(request(key=key))[2] == b"400"
 

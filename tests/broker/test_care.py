@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from broker.backup import back_up, restore
+from broker.blob_files import FILES_NAME
+from broker.blob_storage import BLOBS_NAME, BlobDisk
+from broker.blob_values import Append, Create, Delete, Extended
 from broker.files import KEY_NAME, LOCK_NAME, load_keys
 from broker.mail_storage import MAIL_NAME, SqliteMailStorage
 from broker.mail_values import Drop, Put, Receipt
@@ -25,7 +28,7 @@ from core.places import FILE_NAME
 from tests.broker_process import BrokerProcess, Finished, admin, cli, environment, got, listening
 from tests.net import HERE, PATIENCE, until
 
-KEPT = {KEY_NAME, MAIL_NAME, LOG_NAME}
+KEPT = {KEY_NAME, MAIL_NAME, LOG_NAME, BLOBS_NAME, FILES_NAME}
 
 
 def ok(done: Finished) -> Finished:
@@ -208,7 +211,10 @@ def test_a_backup_made_while_it_runs_is_a_broker_elsewhere(broker: BrokerProcess
         os.umask(before)
     assert names(tmp_path / "copy") == KEPT
     assert mode(tmp_path / "copy") == 0o700
-    assert {mode(path) for path in (tmp_path / "copy").iterdir()} == {0o600}
+    assert {path.name: mode(path) for path in (tmp_path / "copy").iterdir()} == {
+        **dict.fromkeys(KEPT, 0o600),
+        FILES_NAME: 0o700,
+    }
     assert names(tmp_path) == {"copy"}
     (of_copy,) = ok(admin(tmp_path / "copy", broker.env, "stats", "--json")).data
     (of_broker,) = ok(admin(broker.data, broker.env, "stats", "--json")).data
@@ -256,6 +262,83 @@ def test_a_backup_is_consistent_while_mail_is_written(tmp_path: Path) -> None:
                 assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert ids == list(range(1, len(ids) + 1))
             assert len(ids) >= sure
+
+
+def test_a_backup_has_every_whole_file_that_its_list_names(tmp_path: Path) -> None:
+    """Whatever is uploaded and deleted meanwhile; and what was whole before it began, and is not deleted, is in it."""
+    with BrokerProcess(tmp_path) as broker:
+        assert broker.end() == 0
+    ended = threading.Event()
+    data = os.urandom(20_000)
+
+    def blob(number: int) -> bytes:
+        return number.to_bytes(16, "big")
+
+    def use(storage: BlobDisk) -> None:
+        number = 100
+        while not ended.is_set():
+            storage.submit([Create(blob(number), "bob", "k", len(data), 1), Append(blob(number), 0, data, 1)])
+            storage.submit([Delete((blob(number - 3),))])
+            storage.flush(PATIENCE)
+            number += 1
+
+    with contextlib.closing(BlobDisk(broker.data)) as storage:
+        storage.start(lambda: None)
+        for number in (1, 2):
+            storage.submit([Create(blob(number), "bob", "k", len(data), 1), Append(blob(number), 0, data[number:], 1)])
+        storage.submit([Append(blob(1), len(data) - 1, data[:1], 1)])  # the other is not whole
+        storage.flush(PATIENCE)
+        assert (blob(1), len(data)) in [(one.blob, one.upto) for one in storage.completed() if isinstance(one, Extended)]
+        thread = threading.Thread(target=use, args=(storage,))
+        thread.start()
+        try:
+            for turn in range(5):
+                back_up(broker.data, tmp_path / f"copy-{turn}")
+        finally:
+            ended.set()
+            thread.join(PATIENCE)
+    for turn in range(5):
+        copy = tmp_path / f"copy-{turn}"
+        with contextlib.closing(sqlite3.connect(copy / BLOBS_NAME)) as database:
+            listed = {row[0]: row[1:] for row in database.execute("SELECT id, size, upto FROM blobs")}
+        assert blob(1) in listed
+        assert blob(2) not in listed
+        for one, counts in listed.items():
+            assert counts == (len(data), len(data))
+            assert (copy / FILES_NAME / one.hex()[:2] / one.hex()).stat().st_size == len(data)
+    restore(tmp_path / "copy-4", tmp_path / "new")
+    with contextlib.closing(BlobDisk(tmp_path / "new")) as storage:
+        assert {one.blob for one in storage.contents()} == set(listed)
+    assert (tmp_path / "new" / FILES_NAME / "00" / blob(1).hex()).read_bytes() == data[1:] + data[:1]
+
+
+def test_a_backup_of_a_broker_that_kept_no_files_is_restored(broker: BrokerProcess, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    back_up(broker.data, copy)
+    (copy / BLOBS_NAME).unlink()
+    (copy / FILES_NAME).rmdir()
+    restore(copy, tmp_path / "new")
+    assert names(tmp_path / "new") == {KEY_NAME, MAIL_NAME, LOG_NAME, LOCK_NAME}
+    assert ok(admin(tmp_path / "new", broker.env, "stats", "--json")).data[0]["files"]["count"] == 0
+
+
+def test_a_damaged_file_is_not_backed_up(broker: BrokerProcess, tmp_path: Path) -> None:
+    back_up(broker.data, tmp_path / "copy")
+    with contextlib.closing(BlobDisk(tmp_path / "copy")) as storage:
+        storage.start(lambda: None)
+        storage.submit([Create(bytes(16), "bob", "k", 5, 1), Append(bytes(16), 0, b"12345", 1)])
+        storage.flush(PATIENCE)
+    path = tmp_path / "copy" / FILES_NAME / "00" / bytes(16).hex()
+    (found,) = ok(admin(tmp_path / "copy", broker.env, "stats", "--json")).data
+    assert found["files"] == {"count": 1, "bytes": 5, "unfinished": 0}
+    assert "files     1 is kept, 5 bytes; 0 of them not whole yet\n" in ok(admin(tmp_path / "copy", broker.env, "stats")).out
+    os.truncate(path, 4)
+    with pytest.raises(BrokerFailed, match=f"{path} is damaged: it has 4 bytes of 5"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    path.unlink()
+    with pytest.raises(BrokerFailed, match=f"{path} is not there"):
+        restore(tmp_path / "copy", tmp_path / "new")
+    assert names(tmp_path / "new") == {LOCK_NAME}
 
 
 @pytest.mark.parametrize("there", ["file", "folder", "link"])
@@ -318,7 +401,10 @@ def test_restoring_needs_an_empty_folder_without_a_broker(broker: BrokerProcess,
 def test_half_a_backup_is_not_restored(broker: BrokerProcess, tmp_path: Path, lost: str) -> None:
     copy = tmp_path / "copy"
     back_up(broker.data, copy)
-    (copy / lost).unlink()
+    if lost == FILES_NAME:
+        (copy / lost).rmdir()
+    else:
+        (copy / lost).unlink()
     with pytest.raises(BrokerFailed, match=f"{copy}"):
         restore(copy, tmp_path / "new")
     assert not (tmp_path / "new").exists() or names(tmp_path / "new") == {LOCK_NAME}

@@ -8,7 +8,7 @@ from broker.ledger import Admitted, Bundled, Claimed
 from core.bundle import Kind
 from core.encoding import b64url
 from core.messages import Reason
-from core.session import State
+from core.states import State
 from tests.attacks.lies import Town, bundle
 from tests.broker.test_door import invite, try_to_join
 from tests.keys import keys_of

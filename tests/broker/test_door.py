@@ -15,7 +15,7 @@ from core.events import Outcome, PeerKeyChanged, Refused
 from core.limits import LOGIN_TIME_MAX
 from core.memory import SessionMemory
 from core.messages import Bundles, CaughtUp, Error, Mode, Reason, Roster, Welcome
-from core.session import State
+from core.states import State
 from tests.attacks.lies import Town, profile_identity
 from tests.broker.raw import Raw, refusal
 from tests.keys import keys_of

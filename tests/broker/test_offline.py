@@ -304,6 +304,8 @@ def test_options_are_checked_and_used(tmp_path: Path) -> None:
         (("--retention", "soon"), "'soon' is not a whole number with a unit"),
         (("--quota-bytes", "12"), "It must be from 1M to 1024G"),
         (("--quota-bytes", "1X"), "'1X' is not a whole number with a unit"),
+        (("--files-each-user", "12"), "It must be from 1M to 1024G"),
+        (("--files", "1X"), "'1X' is not a whole number with a unit"),
         (("--quota-messages", "0"), "0 is not in the range"),
         (("--rate", "-1"), "-1 is not in the range"),
     ],

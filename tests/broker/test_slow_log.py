@@ -10,7 +10,7 @@ from broker import door
 from broker.ledger import Bundled, Claimed
 from core.bundle import read_bundle
 from core.messages import Reason
-from core.session import State
+from core.states import State
 from tests.attacks.lies import Town, profile_of
 from tests.broker.test_door import invite, try_to_join, used
 from tests.keys import keys_of

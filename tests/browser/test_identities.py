@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.broker_process import BrokerProcess, admin, cli, got, listening
 from tests.browser.conftest import GuestFactory, Tabs, choose, page_server, wait_for_refreshes, write
+from tests.browser.test_files import attach, card, payload, png, save, submit
 from tests.net import until
 
 SECRET = "open sesame"
@@ -154,3 +155,25 @@ def test_two_guests_compare_and_block(tabs: Tabs, guest: GuestFactory) -> None:
     expect(alice.get_by_text("You have blocked bob.")).to_be_hidden()
     alice.get_by_placeholder("Message bob", exact=True).press("Enter")
     expect(bob.locator(".sc-theirs")).to_contain_text("not to you")
+
+
+def test_files_of_a_profile_are_there_when_it_comes_back(own_tabs: Tabs, settled: BrokerProcess, tmp_path: Path) -> None:
+    page = own_tabs.open()
+    page.get_by_text("Profile", exact=True).click()
+    person(settled, tmp_path / "bob", "bob")
+    unlock(page, SECRET)
+    expect(page.get_by_text("connected · profile", exact=True)).to_be_attached()
+    bob = {**settled.env, "SECURECHAT_HOME": str(tmp_path / "bob")}
+    with listening(bob, None, "--json") as present:
+        choose(page, "bob")
+        write(page, "bob", "first a text")
+        got(present, "first a text")
+        attach(page, "bob", payload("view.png", png(64, 48)), payload("list.txt", b"eggs"))
+        submit(page)
+        expect(card(page, "list.txt")).to_contain_text("✓✓ delivered")
+        page.reload()
+        unlock(page, SECRET)
+        choose(page, "bob")
+        page.wait_for_function("document.querySelector('.sc-picture img')?.naturalWidth === 64")
+        card(page, "list.txt").get_by_role("button", name="Get").click()
+        assert save(page, "list.txt") == b"eggs"

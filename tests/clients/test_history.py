@@ -12,7 +12,7 @@ import pytest
 from clients.history import Entry, is_kept
 from clients.store import Store
 from core.bundle import Kind, Suite
-from core.content import Content, Text, Unknown
+from core.content import Content, File, Text, Unknown
 from core.errors import NameTaken, RecordDamaged
 from core.events import (
     Disconnected,
@@ -32,6 +32,7 @@ from core.events import (
     Welcomed,
 )
 from core.messages import Entry as Present
+from core.messages import Extent, Lack, NoBlob, Piece
 from core.order import Place
 
 NOW = 1_800_000_000_000
@@ -46,8 +47,9 @@ def received(content: Content, place: Place = Place()) -> MessageReceived:  # no
 
 KEPT: list[Event] = [
     received(Text("hello", (("alice", 3),))),
-    received(Unknown("picture"), Place(missing=2, late=True, fork=True)),
-    MessageSent(os.urandom(16), ("bob", "carol"), True, Suite.HYBRID, "hi", NOW),
+    received(File("a.txt", 3, bytes(32), bytes(32), bytes(16))),
+    received(Unknown("poll"), Place(missing=2, late=True, fork=True)),
+    MessageSent(os.urandom(16), ("bob", "carol"), True, Suite.HYBRID, Text("hi"), NOW),
     PeerKeyChanged("bob", KID, bytes(32), accepted=False),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in Outcome if outcome.final or outcome is Outcome.STORED),
 ]
@@ -58,6 +60,9 @@ PASSING: list[Event] = [
     Disconnected("gone"),
     RosterChanged((Present("bob", Kind.GUEST, KID),), (), initial=True),
     RotationDue(),
+    Extent(bytes(16), 1, 2),
+    NoBlob(bytes(16), Lack.UNKNOWN),
+    Piece(bytes(16), 0, b"x"),
     MessageRefused("bob", os.urandom(16), "signature"),
     *(Receipt(os.urandom(16), "bob", outcome) for outcome in (Outcome.QUEUED, Outcome.SENT, Outcome.RATE)),
 ]
@@ -81,7 +86,7 @@ def test_what_lasts_comes_back_as_it_was_and_the_rest_is_not_kept(tmp_path: Path
 
 
 def test_parts_of_it(tmp_path: Path) -> None:
-    sent = [MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, str(number), NOW) for number in range(1, 701)]
+    sent = [MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, Text(str(number)), NOW) for number in range(1, 701)]
     with closing(store(tmp_path)) as mine:
         assert (list(mine.history.after(0)), mine.history.before(9, 9), mine.history.last) == ([], [], 0)
         mine.history.record(sent, NOW)
@@ -113,7 +118,7 @@ def test_it_is_told_when_another_has_written(tmp_path: Path) -> None:
 
 def test_nothing_that_was_said_is_readable_on_disk_and_nothing_altered_is_shown(tmp_path: Path) -> None:
     with closing(store(tmp_path)) as mine:
-        mine.history.record([MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, "a secret text", NOW)], NOW)
+        mine.history.record([MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, Text("a secret text"), NOW)], NOW)
     assert all(b"secret text" not in path.read_bytes() for path in tmp_path.iterdir())
     with closing(sqlite3.connect(tmp_path / "profile.db")) as vandal:
         ((body,),) = vandal.execute("SELECT body FROM history")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from clients.store import Store
 from core.bundle import Suite
+from core.content import Text
 from core.errors import StoreFailed
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Memory, Pin, SessionMemory, Taken
@@ -34,7 +35,7 @@ DATA_KEY = bytes([5]) * 32
 
 def next_number(memory: Memory, user: str, kid: bytes) -> int | None:
     """The number of a new envelope's copy."""
-    envelope = Outgoing(os.urandom(16), os.urandom(16), "x", (user,), False, Suite.HYBRID, NOW)
+    envelope = Outgoing(os.urandom(16), os.urandom(16), Text("x"), (user,), False, Suite.HYBRID, NOW)
     memory.outbox.add([envelope])
     return memory.outbox.number(envelope.mid, user, kid)
 

@@ -14,6 +14,7 @@ import pytest
 
 from clients.store import Store
 from core.bundle import Suite
+from core.content import Text
 from core.errors import LocalProtocolError, MessageTooLong, RecordDamaged, StoreFailed
 from core.events import Outcome
 from core.limits import HEARTBEAT, REPLAY_MEMORY_MS
@@ -44,7 +45,7 @@ def look(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
 
 def message(text: str = "hello", to: tuple[str, ...] = ("bob",), *, everyone: bool = False) -> list[Outgoing]:
-    return compose(os.urandom(16), text, to, everyone=everyone, suite=Suite.CHUNKED, at=NOW, random=os.urandom)
+    return compose(os.urandom(16), Text(text), to, everyone=everyone, suite=Suite.CHUNKED, at=NOW, random=os.urandom)
 
 
 # What a message becomes
@@ -52,11 +53,11 @@ def message(text: str = "hello", to: tuple[str, ...] = ("bob",), *, everyone: bo
 
 def test_single_people_get_an_envelope_each_and_everyone_one_for_256() -> None:
     id_ = os.urandom(16)
-    one, two = compose(id_, "hi", ("bob", "carol", "bob"), everyone=False, suite=Suite.HYBRID, at=NOW, random=os.urandom)
-    assert (one, two.id, two.to) == (Outgoing(id_, id_, "hi", ("bob",), False, Suite.HYBRID, NOW), id_, ("carol",))
+    one, two = compose(id_, Text("hi"), ("bob", "carol", "bob"), everyone=False, suite=Suite.HYBRID, at=NOW, random=os.urandom)
+    assert (one, two.id, two.to) == (Outgoing(id_, id_, Text("hi"), ("bob",), False, Suite.HYBRID, NOW), id_, ("carol",))
     assert two.mid != id_
     users = [f"u{at}" for at in range(257)]
-    large, rest = compose(id_, "hi", users, everyone=True, suite=Suite.HYBRID, at=NOW, random=os.urandom)
+    large, rest = compose(id_, Text("hi"), users, everyone=True, suite=Suite.HYBRID, at=NOW, random=os.urandom)
     assert (large.to, rest.to) == (tuple(users[:256]), ("u256",))
 
 
@@ -227,7 +228,9 @@ def test_old_copies_are_forgotten_but_none_that_may_still_get_a_result(tmp_path:
         mine.outbox.settle(done.mid, "bob", Outcome.DELIVERED, NOW)
         mine.outbox.settle(stored.mid, "bob", Outcome.STORED, NOW)
         later = NOW + REPLAY_MEMORY_MS + 1
-        mine.outbox.add(compose(os.urandom(16), "x", ("bob",), everyone=False, suite=Suite.HYBRID, at=later, random=os.urandom))
+        mine.outbox.add(
+            compose(os.urandom(16), Text("x"), ("bob",), everyone=False, suite=Suite.HYBRID, at=later, random=os.urandom)
+        )
         assert mine.outbox.copy(done.mid, "bob") is None
         assert mine.outbox.copy(stored.mid, "bob") is not None
 

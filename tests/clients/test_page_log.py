@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from clients.page_log import BLOCK, failed, first_shown, literal, log_blocks, mood, plain
+from clients.page_log import BLOCK, failed, first_shown, literal, log_parts, mood, plain
 from clients.page_state import count_unread
 from clients.timeline import Line, LineKind
 from core.bundle import Suite
@@ -18,6 +18,12 @@ NOON = 1_700_049_600.0
 def line(number: int, text: str = "", *, sender: str = "bob", kind: LineKind = LineKind.MESSAGE, **more: object) -> Line:
     fields = {"when": NOON + number, "suite": Suite.HYBRID, **more}
     return Line(key=f"k{number}", kind=kind, conversation="bob", sender=sender, text=text or f"text {number}", **fields)  # type: ignore[arg-type]
+
+
+def log_blocks(lines: list[Line], shown: int) -> list[str]:
+    """The parts of a log without files."""
+    parts = log_parts(lines, shown)
+    return [part for part in parts if isinstance(part, str)]
 
 
 def mine(number: int, **outcomes: Outcome) -> Line:

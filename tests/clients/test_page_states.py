@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -200,6 +202,27 @@ def test_who_comes_back_in_time_stays_and_who_does_not_is_closed() -> None:
     assert has_ended(back.status)
 
 
+def test_the_servers_end_waits_for_those_who_are_just_being_closed() -> None:
+    departures = Departures(0.01)
+    client = ChatClient("gone", BrokerAddress.parse(NOWHERE), events=False)
+    done: list[str] = []
+    ending, go_on = threading.Event(), threading.Event()
+
+    def end() -> None:
+        ending.set()
+        go_on.wait(10)
+        done.append("ended")
+
+    departures.tie(client, end)
+    departures.stay(client)
+    departures.leave(client)
+    assert ending.wait(10)
+    threading.Timer(0.1, go_on.set).start()
+    departures.close_all()
+    assert done == ["ended"]
+    assert client.status.state is ConnectionState.CLOSED
+
+
 def test_nothing_is_drawn_anew_while_nothing_changed(served: AppTest, broker: BrokerProcess) -> None:
     with ChatClient("bob", broker.address, events=False) as bob:
         wait_for(connect(served, "alice"), ConnectionState.ONLINE)
@@ -208,7 +231,7 @@ def test_nothing_is_drawn_anew_while_nothing_changed(served: AppTest, broker: Br
         chat_of(served).open("bob")
         served.run()
         drawn = chat_of(served).drawn
-        assert "one" in drawn[1][0]
+        assert "one" in str(drawn[1][0])
         served.run()
         assert chat_of(served).drawn is drawn
         bob.send("two", "alice")

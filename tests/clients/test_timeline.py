@@ -85,7 +85,7 @@ def test_what_is_missing_late_or_double_is_said_before_the_message() -> None:
 def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
     timeline = Timeline("me")
     id_ = os.urandom(16)
-    timeline.apply(MessageSent(id_, ("bob", "carol"), False, Suite.CHUNKED, "hi", 1000), 1.0)
+    timeline.apply(MessageSent(id_, ("bob", "carol"), False, Suite.CHUNKED, Text("hi"), 1000), 1.0)
     timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
     timeline.apply(Receipt(id_, "nobody", Outcome.ABSENT), 2.0)
     timeline.apply(Receipt(os.urandom(16), "bob", Outcome.GONE), 2.0)
@@ -97,7 +97,7 @@ def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
 def test_one_line_for_a_message_to_everyone() -> None:
     timeline = Timeline("me")
     id_ = os.urandom(16)
-    timeline.apply(MessageSent(id_, ("bob", "carol"), True, Suite.HYBRID, "hi all", 1000), 1.0)
+    timeline.apply(MessageSent(id_, ("bob", "carol"), True, Suite.HYBRID, Text("hi all"), 1000), 1.0)
     timeline.apply(Receipt(id_, "carol", Outcome.DELIVERED), 2.0)
     (line,) = timeline.lines(EVERYONE)
     assert dict(line.outcomes) == {"bob": Outcome.QUEUED, "carol": Outcome.DELIVERED}
@@ -133,7 +133,7 @@ def test_keys_are_unique_and_stay() -> None:
         timeline.apply(MessageRefused("bob", bytes(16), "replay"), 1.0)
         timeline.say("connected again", 1.0)
     id_ = os.urandom(16)
-    timeline.apply(MessageSent(id_, ("bob",), False, Suite.HYBRID, "x", 1000), 1.0)
+    timeline.apply(MessageSent(id_, ("bob",), False, Suite.HYBRID, Text("x"), 1000), 1.0)
     before = [line.key for name in timeline.conversations() for line in timeline.lines(name)]
     timeline.apply(Receipt(id_, "bob", Outcome.DELIVERED), 2.0)
     assert [line.key for name in timeline.conversations() for line in timeline.lines(name)] == before

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import chunking
-from core.content import Text, Unknown, decode_content, encode_content, pad, unpad
-from core.errors import NotText
+from core.content import File, Text, Unknown, decode_content, encode_content, pad, unpad
+from core.errors import BadFileName, NotText
 from core.limits import CHUNKED_CONTENT_MAX, CHUNKS_MAX, HYBRID_CONTENT_MAX, OAEP_MAX, VOID_MAX
+from core.names import check_file_name
 
 SIZES = [256, 512, 1024, 2048, 4096]
 
@@ -27,8 +28,45 @@ def test_what_is_no_text_is_refused_by_name() -> None:
 
 
 def test_unknown_types_are_named_and_not_dropped() -> None:
-    assert decode_content(msgspec.msgpack.encode({"type": "file", "name": "a"})) == Unknown("file")
+    assert decode_content(msgspec.msgpack.encode({"type": "poll", "question": "a"})) == Unknown("poll")
     assert decode_content(msgspec.msgpack.encode({"type": "x" * 1000})) == Unknown("x" * 64)
+
+
+FILE = File("report.pdf", 12, bytes(32), bytes(range(32)), bytes(16))
+
+
+def test_a_file_comes_as_it_was_sent() -> None:
+    assert decode_content(encode_content(FILE)) == FILE
+
+
+def test_a_files_key_is_never_shown() -> None:
+    assert repr(FILE) == "File(name='report.pdf', size=12)"
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a\\b", "/etc/passwd", "a\nb", "a\x1b[2J", "x\u202efdp.exe", " a", "a ", "é" * 128]
+)
+def test_a_name_that_is_none_or_more_is_refused(name: str) -> None:
+    with pytest.raises(BadFileName):
+        check_file_name(name)
+    with pytest.raises(ValueError, match="not content"):
+        decode_content(encode_content(msgspec.structs.replace(FILE, name=name)))
+
+
+@pytest.mark.parametrize("name", ["a", "report (2).pdf", ".bashrc", "naïve \N{SNOWMAN}.txt", "a" * 255, "-rf", "COM1"])
+def test_other_names_are_names(name: str) -> None:
+    assert check_file_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": -1}, {"hash": bytes(31)}, {"key": bytes(33)}, {"blob": bytes(15)}, {"size": 2**40 + 1}, {"size": "1"}],
+    ids=str,
+)
+def test_a_file_whose_parts_have_other_sizes_is_no_content(change: dict[str, object]) -> None:
+    raw = msgspec.msgpack.decode(encode_content(FILE))
+    with pytest.raises(ValueError, match="not content"):
+        decode_content(msgspec.msgpack.encode({**raw, **change}))
 
 
 def test_text_may_have_more_fields_in_time() -> None:

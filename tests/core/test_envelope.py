@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from core.bundle import Kind, Suite
 from core.content import Text, encode_content
 from core.encoding import b64url, pack, unpack
-from core.envelope import Sealed, To, check_length, check_text, direct_cid, everyone_cid, fits, seal
+from core.envelope import Sealed, To, check_content, check_length, direct_cid, everyone_cid, fits, seal
 from core.errors import EmptyMessage, InvalidEnvelope, MessageTooLong, Replayed
 from core.limits import CHUNKED_CONTENT_MAX, COUNTER_MAX, FRAME_MAX, HEADER_MAX, HYBRID_CONTENT_MAX, RECIPIENTS_MAX
 from core.opening import RECEIVE_ORDER, Delivery, Opened, Recipient, open_envelope
@@ -218,13 +218,13 @@ def test_too_long_is_refused_by_name(suite: Suite, most: int) -> None:
     assert refused.value.advice == ("Use the hybrid suite." if suite is Suite.CHUNKED else "Split it up.")
     text_most = most - len(encode_content(Text("x" * 300))) + 300  # what is around a text of some length
     for text in ("x", "x" * text_most):
-        check_text(text, suite)
+        check_content(Text(text), suite)
     assert fits(Text("x" * text_most), suite)
     assert not fits(Text("x" * (text_most + 1)), suite)
     with pytest.raises(MessageTooLong):
-        check_text("x" * (text_most + 1), suite)
+        check_content(Text("x" * (text_most + 1)), suite)
     with pytest.raises(EmptyMessage):
-        check_text(" \n\t", suite)
+        check_content(Text(" \n\t"), suite)
 
 
 @pytest.mark.parametrize("suite", Suite)

@@ -18,7 +18,7 @@ from core.envelope import To, direct_cid, everyone_cid, seal
 from core.errors import RemoteProtocolError
 from core.events import MessageReceived, Outcome, PeerKeyChanged
 from core.frames import Frames
-from core.session import State
+from core.states import State
 from tests.hostile import Boom, Forger, controls, nonsense
 from tests.keys import BROKER_KEY, keys_of
 from tests.pairs import Client, World

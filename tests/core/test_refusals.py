@@ -7,7 +7,7 @@ import pytest
 from core import frames
 from core.events import Disconnected, Refused
 from core.messages import Challenge, Error, Reason
-from core.session import State
+from core.states import State
 from tests.pairs import World
 
 WORDS = {

@@ -14,7 +14,7 @@ from core.identity import guest_identity
 from core.limits import BUNDLE_LIFE, HEARTBEAT, ROTATE_AGAIN
 from core.messages import Mode, Result, Status
 from core.profile import ROTATE_AFTER, Profile
-from core.session import State
+from core.states import State
 from tests.keys import keys_of
 from tests.pairs import Client, World, as_it_is
 

@@ -10,6 +10,7 @@ import pytest
 
 from core import frames, messages
 from core.bundle import Suite
+from core.content import Text
 from core.encoding import b64url, unpack
 from core.envelope import Header
 from core.errors import BadName, LocalProtocolError
@@ -218,10 +219,10 @@ def test_an_id_on_its_way_is_not_taken_twice(world: World) -> None:
     alice.to_client = swallow(Results)
     id_ = world.say(alice, "one", "bob")
     with pytest.raises(LocalProtocolError):
-        alice.session.submit(id_, "two", ["bob"], everyone=False, suite=Suite.HYBRID, now=world.now)
+        alice.session.submit(id_, Text("two"), ["bob"], everyone=False, suite=Suite.HYBRID, now=world.now)
     world.lose(alice)
     with pytest.raises(LocalProtocolError):
-        alice.session.submit(id_, "two", ["bob"], everyone=False, suite=Suite.HYBRID, now=world.now)
+        alice.session.submit(id_, Text("two"), ["bob"], everyone=False, suite=Suite.HYBRID, now=world.now)
     world.lose(bob)
     alice.to_client = lambda raw: [raw]
     world.connect(alice)

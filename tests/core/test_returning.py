@@ -12,7 +12,7 @@ from core.events import Outcome, Receipt
 from core.frames import Frames
 from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
 from core.messages import Bundles, Found, Mode, Result, Results, Status
-from core.session import State
+from core.states import State
 from tests.attacks.lies import bundle, bundles_say
 from tests.pairs import Client, World, as_it_is, swallow
 

@@ -17,7 +17,8 @@ from core.identity import guest_identity
 from core.limits import HEARTBEAT, SILENCE_MAX
 from core.messages import Entry, Mode, Result, Status
 from core.order import Place
-from core.session import TRANSITIONS, Session, State
+from core.session import Session
+from core.states import TRANSITIONS, State
 from tests.forge import direct
 from tests.keys import BROKER_KEY, keys_of
 from tests.pairs import World
@@ -293,7 +294,7 @@ def test_a_login_cannot_be_begun_twice(world: World) -> None:
 
 # States
 
-FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
+FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver | messages.Piece] = [
     messages.Challenge(bytes(32)),
     messages.Welcome(1, "x", 0),
     messages.Roster(True, False, (), ()),
@@ -306,14 +307,19 @@ FROM_BROKER: list[messages.Control | messages.Results | messages.Deliver] = [
     messages.Deliver(bytes(8), bytes(16), "bob", b"x", None),
     messages.CaughtUp(),
     messages.Kept(1, (messages.Told(bytes(16), "bob", Status.EXPIRED, None),)),
+    messages.Extent(bytes(16), 1, 2),
+    messages.NoBlob(bytes(16), messages.Lack.QUOTA),
+    messages.Piece(bytes(16), 0, b"x"),
 ]
 
 
-def _raw(message: messages.Control | messages.Results | messages.Deliver) -> frames.Frames:
+def _raw(message: messages.Control | messages.Results | messages.Deliver | messages.Piece) -> frames.Frames:
     if isinstance(message, messages.Results):
         return frames.results(message.results)
     if isinstance(message, messages.Deliver):
         return frames.deliver(message.copy_id, message.mid, message.sender, message.common, message.wrap)
+    if isinstance(message, messages.Piece):
+        return frames.piece(message.blob, message.offset, message.data)
     return frames.control(message)
 
 

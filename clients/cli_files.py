@@ -1,0 +1,85 @@
+"""``download``, and what ``listen`` does with files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli_settings import DEFAULT_TIMEOUT, merge, open_client, shared_options
+from clients.progress import ProgressLine
+from clients.terminal import Terminal
+from clients.view import clean
+from core import errors
+from core.content import Content, File
+from core.encoding import b64url
+from core.events import MessageReceived, MessageSent
+from core.messages import Mode
+
+if TYPE_CHECKING:
+    from clients.chat import ChatClient
+    from clients.profiles import OpenProfile
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR",
+              help="Where to save them; the current folder unless told otherwise.")  # fmt: skip
+@shared_options
+@click.pass_context
+def download(context: click.Context, /, ids: tuple[str, ...], folder: Path, **options: Any) -> None:
+    """Fetch the files that came with the messages ID, as 'history --json' and 'listen --json' name them.
+
+    A download that was broken off goes on where it was. Nothing is overwritten.
+
+    \b
+    securechat-cli download 4Nq0mZ3zX0yT1b2c3d4e5f
+    securechat-cli download 4Nq0mZ3zX0yT1b2c3d4e5f --to inbox
+    """
+    settings = merge(context, **options)
+    with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:
+        if client.profile is None:
+            raise click.UsageError("A guest has no history to look in: use 'listen --download DIR'.")
+        found = _files(client.profile)
+        if unknown := [one for one in ids if one not in found]:
+            raise click.UsageError(f"No message with the id {unknown[0]} that brought a file is in the history.")
+        for one in ids:
+            path = _fetch(client, settings.terminal, found[one], folder)
+            settings.terminal.data(str(path), {"v": 1, "type": "saved", "id": one, **saved_json(path)})
+
+
+def _files(profile: OpenProfile) -> dict[str, File]:
+    files = {}
+    for entry in profile.store.history.after(0):
+        match entry.event:
+            case MessageReceived(message) if isinstance(message.content, File):
+                files[b64url(message.id)] = message.content
+            case MessageSent(id_, _, _, _, content, _) if isinstance(content, File):
+                files[b64url(id_)] = content
+            case _:
+                pass
+    return files
+
+
+def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path | None) -> Path | None:
+    """Fetch what came with a message, if that is to be; what keeps it from being fetched is told."""
+    if folder is None or not isinstance(content, File):
+        return None
+    try:
+        return _fetch(client, terminal, content, folder)
+    except (errors.FileFailed, errors.BrokerUnreachable) as error:
+        terminal.warn(f"{click.style('not saved:', fg='red')} {error}")
+        if error.advice:
+            terminal.warn(f"hint: {error.advice}")
+        return None
+
+
+def _fetch(client: ChatClient, terminal: Terminal, file: File, folder: Path) -> Path:
+    with ProgressLine(terminal, clean(file.name)) as progress:
+        return client.files.download(file, folder, progress)
+
+
+def saved_json(path: Path | None) -> dict[str, object]:
+    """Where a file is now, in the form of ``--json``."""
+    return {"saved": str(path.absolute())} if path else {}

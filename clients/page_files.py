@@ -1,0 +1,136 @@
+"""Files on the page: as cards in the log, to be fetched and saved; pictures; and what is being sent.
+
+The bytes reach the browser through Streamlit's store of media files, which hands out what it is given. A picture is decoded
+by the browser alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import streamlit as st
+from streamlit import runtime
+
+from clients.chronicle import ConnectionState
+from clients.page_log import FileLine, literal, plain
+from clients.page_state import Chat
+from clients.page_trust import trust_of
+from clients.pictures import is_picture, picture_type
+from clients.transfers import FILE_MAX, Download, Transfer, TransferState, Upload
+from clients.view import amount
+from core.content import File
+from core.errors import SecureChatError
+from core.events import Trust
+
+_DISTRUSTED: Final = (Trust.CHANGED, Trust.BLOCKED)
+
+
+def draw_file(chat: Chat, part: FileLine, place: int, *, ended: bool) -> None:
+    """Draw a message that is a file; ``place`` numbers what is drawn."""
+    line, file = part.line, part.file
+    side = "mine" if line.mine else "theirs"
+    if chat.client.status.state is ConnectionState.ONLINE and is_picture(file) and _trusted(chat, part):
+        chat.transfers.fetch(file, asked=False)
+    download = chat.transfers.download(file)
+    with st.container(key=f"card-{side}-{line.key}", gap=None):
+        shown = download and _draw_picture(download, place)
+        with st.container(key=f"row-{line.key}", horizontal=True, vertical_alignment="center", gap="small"):
+            st.html(_card(file.name, file.size, small=bool(shown)))
+            if not ended:
+                _draw_action(chat, file, download, line.key)
+        if download and download.active:
+            st.html(_bar(download))
+        elif download and download.state is TransferState.FAILED:
+            st.html(_failure(download))
+        elif file.size > FILE_MAX:
+            st.html(f'<div class="sc-why">It is too big for a browser. {plain(_elsewhere(chat))}</div>')
+        st.html(part.meta)
+
+
+def _trusted(chat: Chat, part: FileLine) -> bool:
+    line = part.line
+    if line.mine:
+        return True
+    peer = next((peer for peer in chat.client.users() if peer.user == line.sender), None)
+    return line.trust not in _DISTRUSTED and trust_of(chat, line.sender, peer) not in _DISTRUSTED
+
+
+def _draw_picture(download: Download, place: int) -> bool:
+    """Show it, if it is one."""
+    if download.state is not TransferState.DONE or not is_picture(download.file) or not runtime.exists():
+        return False
+    kind = picture_type(download.data)
+    if kind is None:
+        return False
+    # The store lets go of what was at a place before. It names what is longer than a megabyte by samples of it: with the
+    # hash in its name, it is this very file.
+    url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{place}", download.file.hash.hex())
+    name = plain(download.name)
+    st.html(f'<a class="sc-picture" href="{url}" target="_blank" title="Open {name}"><img src="{url}" alt="{name}"></a>')
+    return True
+
+
+def _draw_action(chat: Chat, file: File, download: Download | None, key: str) -> None:
+    if download is None and file.size <= FILE_MAX:
+        st.button("Get", key=f"get-{key}", help=f"Fetch {literal(file.name)}", on_click=chat.transfers.fetch, args=(file,))
+    elif download and download.state is TransferState.FAILED:
+        st.button("Try again", key=f"get-{key}", on_click=chat.transfers.fetch, args=(file,))
+    elif download and download.state is TransferState.DONE:
+        st.download_button(
+            "Save",
+            download.data,
+            file.name,
+            f"application/octet-stream; sha256={file.hash.hex()}",  # see above; and nothing that a browser would open
+            key=f"save-{key}",
+            type="primary" if not is_picture(file) else "secondary",
+            on_click="ignore",
+        )
+
+
+def _elsewhere(chat: Chat) -> str:
+    if chat.client.profile:
+        return "The command line fetches it: securechat-cli download."
+    return "The command line fetches such files as they come: securechat-cli listen --download DIR."
+
+
+def draw_uploads(chat: Chat, *, ended: bool) -> None:
+    """Draw what was attached here and is not sent yet, and what could not be sent elsewhere."""
+    for upload in chat.transfers.uploads():
+        if upload.conversation == chat.current or upload.state is TransferState.FAILED:
+            _draw_upload(chat, upload, ended=ended)
+
+
+def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
+    failed = upload.state is TransferState.FAILED
+    elsewhere = f"to {upload.conversation}" if upload.conversation != chat.current else ""
+    with st.container(key=f"card-mine-up-{upload.number}", gap=None):
+        st.html(_card(upload.name, upload.size, aside=elsewhere))
+        if not failed:
+            st.html(_bar(upload))
+            return
+        st.html(_failure(upload))
+        with st.container(horizontal=True, gap="small"):
+            if upload.repeatable and not ended:
+                again = chat.transfers.try_again
+                st.button("Try again", key=f"resend-{upload.number}", on_click=again, args=(upload,))
+            st.button("Dismiss", key=f"dismiss-{upload.number}", on_click=chat.transfers.dismiss, args=(upload,))
+
+
+def _card(name: str, size: int, *, small: bool = False, aside: str = "") -> str:
+    end = name.rpartition(".")[2] if "." in name else ""
+    icon = "" if small else f'<span class="sc-icon">{plain(end.upper() if 0 < len(end) <= 4 else "FILE")}</span>'
+    about = " ".join(part for part in (amount(size), aside) if part)
+    return f'<div class="sc-file">{icon}<div><b>{plain(name)}</b><span>{plain(about)}</span></div></div>'
+
+
+def _bar(transfer: Transfer) -> str:
+    return (
+        f'<div class="sc-bar" role="progressbar" aria-valuenow="{transfer.share}" aria-valuemin="0" aria-valuemax="100">'
+        f'<i style="width: {transfer.share}%"></i></div><div class="sc-far">{plain(transfer.text())}</div>'
+    )
+
+
+def _failure(transfer: Transfer) -> str:
+    error: SecureChatError | None = transfer.error
+    advice = f" {error.advice}" if error and error.advice else ""
+    return f'<div class="sc-why sc-failed" role="alert"><b>{plain(transfer.why)}</b>{plain(advice)}</div>'

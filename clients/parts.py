@@ -1,0 +1,149 @@
+"""A file that is being fetched: beside its place under a name of its own, until all of it has come and was verified."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from core.content import File
+from core.errors import FileDamaged, FileUnwritable
+from core.limits import FILE_CHUNK, FILE_NAME_MAX
+from core.sealed_file import chunk_count
+
+_SUFFIX: Final = ".part"
+
+
+class PartFile:
+    """Where the verified chunks of ``file`` gather in ``folder``; a broken off download finds its own again.
+
+    Use it as a context. Raises FileUnwritable where the folder or the disk does not allow it.
+    """
+
+    def __init__(self, folder: Path, file: File) -> None:
+        self._folder = folder
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._name = saved_name(file.name)
+        self.path: Final = folder / f"{_shortened(self._name, 20)}.{file.blob.hex()[:12]}{_SUFFIX}"
+        self.chunks = 0  # that are here
+
+    def __enter__(self) -> PartFile:
+        """Open it, and take what is there already."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._resume()
+        except BlockingIOError:
+            os.close(self._fd)
+            raise FileUnwritable(name=self._file.name, why="another process is fetching it") from None
+        except OSError as error:
+            os.close(self._fd)
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it; what has come stays, for the next time."""
+        os.close(self._fd)
+
+    def _resume(self) -> None:
+        here = os.fstat(self._fd).st_size
+        whole = chunk_count(self._file.size) if here == self._file.size else min(here, self._file.size) // FILE_CHUNK
+        if self._file.size == 0:
+            whole = 0
+        for _ in range(whole):
+            self._hash.update(os.read(self._fd, FILE_CHUNK))
+        os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR))
+        self.chunks = whole
+
+    def write(self, plain: bytes) -> None:
+        """Append a chunk."""
+        view = memoryview(plain)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._hash.update(plain)
+        self.chunks += 1
+
+    def finish(self) -> Path:
+        """All chunks have come: give the file its name, or the next one that is free, and return where it is.
+
+        A file of that name with the same content is it. Raises FileDamaged if the whole is not what was sent; then the
+        part is gone.
+        """
+        if not hmac.compare_digest(self._hash.digest(), self._file.hash):
+            self._remove()
+            raise FileDamaged(name=self._file.name, why="its SHA-256 is another")
+        try:
+            os.fsync(self._fd)
+            place = self._take_name()
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return place
+
+    def drop(self) -> None:
+        """It will never be whole."""
+        self._remove()
+
+    def _take_name(self) -> Path:
+        number = 1
+        while True:
+            place = self._folder / _numbered(self._name, number)
+            try:
+                os.link(self.path, place, follow_symlinks=False)
+            except FileExistsError:
+                if self._is_it(place):
+                    self._remove()
+                    return place
+                number += 1
+            else:
+                self._remove()
+                return place
+
+    def _is_it(self, place: Path) -> bool:
+        with contextlib.suppress(OSError), place.open("rb") as other:
+            if place.is_file() and os.fstat(other.fileno()).st_size == self._file.size:
+                return hashlib.file_digest(other, "sha256").digest() == self._file.hash
+        return False
+
+    def _remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def _unwritable(self, error: OSError) -> FileUnwritable:
+        return FileUnwritable(name=str(self.path), why=error.strerror or str(error))
+
+
+def saved_name(name: str) -> str:
+    """The name under which a file is kept that was sent as ``name``: a peer makes no hidden files, which programs obey."""
+    return f"_{name}" if name.startswith(".") else name
+
+
+def _numbered(name: str, number: int) -> str:
+    if number == 1:
+        return name
+    stem, dot, end = name.rpartition(".")
+    if not stem:
+        stem, dot, end = name, "", ""
+    return f"{_shortened(stem, len(f' ({number}){dot}{end}'.encode()))} ({number}){dot}{end}"
+
+
+def _shortened(text: str, room: int) -> str:
+    """So much of a name that ``room`` bytes more fit."""
+    return text.encode()[: FILE_NAME_MAX - room].decode("utf-8", "ignore")

@@ -1,0 +1,97 @@
+"""A profile's uploads that are under way, so that one which was broken off goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import msgspec
+
+from clients.database import Database
+from core.errors import RecordDamaged
+from core.vault import Records
+
+SCHEMA: Final = """
+CREATE TABLE uploads (blob BLOB PRIMARY KEY, body BLOB NOT NULL) STRICT;
+"""
+
+
+class Ticket(msgspec.Struct, frozen=True, array_like=True):
+    """One upload: which file, as it was when the upload began, and what its chunks are sealed with.
+
+    ``changed_ns`` is its modification time. ``digest`` is the SHA-256 of its first ``chunks`` chunks, which the broker has.
+    """
+
+    path: str
+    size: int
+    changed_ns: int
+    blob: bytes
+    key: bytes
+    chunks: int = 0
+    digest: bytes = b""
+
+    def __repr__(self) -> str:
+        """Never show the key."""
+        return f"Ticket(path={self.path!r}, chunks={self.chunks})"
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(Ticket)
+
+
+class Tickets(Protocol):
+    """Where uploads under way are noted."""
+
+    def all(self) -> Iterable[Ticket]:
+        """Every upload under way."""
+
+    def note(self, ticket: Ticket) -> None:
+        """An upload was begun, or has gone on."""
+
+    def drop(self, blob: bytes) -> None:
+        """An upload is over."""
+
+
+class SessionTickets:
+    """Tickets that last as long as the program."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[bytes, Ticket] = {}
+
+    def all(self) -> Iterable[Ticket]:
+        """See ``Tickets``."""
+        return list(self._tickets.values())
+
+    def note(self, ticket: Ticket) -> None:
+        """See ``Tickets``."""
+        self._tickets[ticket.blob] = ticket
+
+    def drop(self, blob: bytes) -> None:
+        """See ``Tickets``."""
+        self._tickets.pop(blob, None)
+
+
+class StoredTickets:
+    """Tickets in a profile's database. Raises StoreFailed where that cannot be used, RecordDamaged for what was altered."""
+
+    def __init__(self, database: Database, records: Records) -> None:
+        self._database = database
+        self._records = records
+
+    def all(self) -> Iterable[Ticket]:
+        """See ``Tickets``."""
+        return [self._read(blob, body) for blob, body in self._database.query("SELECT blob, body FROM uploads")]
+
+    def _read(self, blob: bytes, body: bytes) -> Ticket:
+        try:
+            return _DECODER.decode(self._records.unlock(body, blob))
+        except msgspec.MsgspecError:
+            raise RecordDamaged from None
+
+    def note(self, ticket: Ticket) -> None:
+        """See ``Tickets``."""
+        body = self._records.lock(msgspec.msgpack.encode(ticket), ticket.blob)
+        self._database.query("INSERT OR REPLACE INTO uploads VALUES (?, ?)", ticket.blob, body)
+
+    def drop(self, blob: bytes) -> None:
+        """See ``Tickets``."""
+        self._database.query("DELETE FROM uploads WHERE blob = ?", blob)
