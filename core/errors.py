@@ -155,7 +155,7 @@ class BadName(SecureChatError):
 class BadFileName(SecureChatError):
     """'{name}' cannot be a file's name here."""
 
-    hint = "Use 1 to 255 bytes without '/', '\\\\' and control characters, and without spaces at its ends."
+    hint = "Use 1 to 255 bytes without '/', '\\' and control characters, and without spaces at its ends."
 
 
 class BadAddress(SecureChatError):
