@@ -20,12 +20,13 @@ from core import frames, messages
 from core.address import BrokerAddress
 from core.bundle import Kind, SignedBundle, Suite, read_bundle, sign_bundle
 from core.clock import Instant
-from core.content import Text, decode_content, encode_content, pad, unpad
+from core.content import File, Text, decode_content, encode_content, pad, unpad
 from core.encoding import b64url, pack, unpack
 from core.envelope import KINDS, To, direct_cid, seal, signed_bytes
 from core.errors import (
     BadAddress,
     BadBundle,
+    FileDamaged,
     FrameError,
     InvalidEnvelope,
     KeystoreDamaged,
@@ -38,7 +39,9 @@ from core.opening import Delivery, Recipient, open_envelope
 from core.places import ConnectionFile, decode_connection_file, encode_connection_file
 from core.profile import Profile
 from core.rsa import Purpose
+from core.sealed_file import seal_chunk
 from core.session import Session
+from core.transfer import Download, Upload
 from core.vault import lock, unlock
 from tests.keys import BROKER_KEY, keys_of
 
@@ -103,6 +106,10 @@ def _from_clients() -> tuple[bytes, ...]:
         frames.ack([(bytes(8), bytes(32))] * 3),
         frames.send(bytes(16), "bob", b"common"),
         frames.fanout(bytes(16), _NAMES, b"common", [b"wrap"] * 3),
+        frames.control(messages.Offer(bytes(16), 70)),
+        frames.control(messages.Fetch(bytes(16), 0, 70)),
+        frames.control(messages.Discard(bytes(16))),
+        frames.piece(bytes(16), 0, bytes(70)),
     ]
     return tuple(map(pack, said))
 
@@ -120,6 +127,9 @@ def _from_brokers() -> tuple[bytes, ...]:
         frames.results([delivered, messages.Result(bytes(16), 0, messages.Status.ABSENT)]),
         frames.deliver(bytes(8), bytes(range(16)), "alice", _sealed(Suite.HYBRID), None),
         frames.deliver(bytes(8), bytes(range(16)), "alice", b"common", b"wrap"),
+        frames.control(messages.Extent(bytes(16), 0, 70)),
+        frames.control(messages.NoBlob(bytes(16), messages.Lack.QUOTA)),
+        frames.piece(bytes(16), 0, bytes(70)),
     ]
     return tuple(map(pack, said))
 
@@ -240,6 +250,28 @@ def _session(data: bytes) -> None:
 _ALICES: Final = _bundle("alice")
 
 
+_FILE: Final = File("a", 38, bytes(32), bytes(32), bytes(16))
+_FILES_BLOB: Final = seal_chunk(_FILE.key, 0, bytes(38), last=True, random=bytes)
+
+
+def _file(data: bytes) -> None:
+    """A file that is fetched, and a file that is uploaded, from a hostile broker."""
+    download, upload = Download(_FILE), Upload(_FILE.blob, 70)
+    download.begin()
+    upload.begin()
+    at = 0
+    for part in _frames_of(data):
+        if part[:1] == b"x":
+            upload.extent(messages.Extent(_FILE.blob, int.from_bytes(part[1:3], "big"), int.from_bytes(part[3:5], "big")))
+            upload.pieces(memoryview(bytes(min(upload.room, 70))))
+            continue
+        for plain in download.piece(messages.Piece(_FILE.blob, at, part)):
+            if plain != bytes(38):
+                raise AssertionError("a forged chunk was believed")
+        at += len(part)
+        download.more()
+
+
 def _router(data: bytes) -> None:
     """A broker at which somebody is logged in, and what a hostile client says to it."""
     logged: list[object] = []
@@ -287,6 +319,11 @@ TARGETS: Final = tuple(
         ("keystore", _unlock, (_LOCKED,), (KeystoreDamaged, KeystoreLocked)),
         ("keystore-content", Profile.decode, (_profile().encode(),), (KeystoreDamaged,)),
         ("log-event", _log_event, tuple(encode_event(event) for event in _EVENTS), (LogDamaged,)),
+        (
+            "file", _file,
+            (pack([_FILES_BLOB]), pack([_FILES_BLOB[:33], _FILES_BLOB[33:]]), pack([b"x\0\0\0\x46", b"x\0\x46\0\x46"])),
+            (FileDamaged, RemoteProtocolError, ValueError),
+        ),
         ("session", _session, _from_brokers(), (RemoteProtocolError,)),
         ("router", _router, _from_clients(), ()),
     )
