@@ -58,6 +58,7 @@ BAD_PIECES: dict[str, Frames] = {
     "beyond any blob": frames.piece(BLOB, BLOB_MAX, b"x"),
     "a short head": [frames.piece(BLOB, 0, b"x")[0][:-1], b"x"],
     "a long head": [frames.piece(BLOB, 0, b"x")[0] + b"\0", b"x"],
+    "another verb": [b"q" + frames.piece(BLOB, 0, b"x")[0][1:], b"x"],
     "a frame more": [*frames.piece(BLOB, 0, b"x"), b"x"],
     "a frame less": [frames.piece(BLOB, 0, b"x")[0]],
 }
