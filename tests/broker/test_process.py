@@ -101,16 +101,20 @@ def test_help_does_not_start_anything(tmp_path: Path) -> None:
 
 def test_a_client_that_is_killed_is_noticed_at_once(tmp_path: Path) -> None:
     with BrokerProcess(tmp_path) as broker, Wire(broker.address).log_in("alice") as alice:
-        with listening(broker.env, "bob") as bob:
-            bob.end(signal.SIGKILL)
+        joined: list[str] = []
         left: list[str] = []
 
-        def gone() -> bool:
+        def heard(users: list[str]) -> bool:
             if alice.socket.poll(50):
-                left.extend(getattr(alice.read(), "left", ()))
-            return "bob" in left
+                said = alice.read()
+                joined.extend(entry.user for entry in getattr(said, "joined", ()))
+                left.extend(getattr(said, "left", ()))
+            return "bob" in users
 
-        until(gone, patience=SILENCE_MAX - 3)
+        with listening(broker.env, "bob") as bob:
+            until(lambda: heard(joined))  # of who comes and goes within a tick nobody hears
+            bob.end(signal.SIGKILL)
+        until(lambda: heard(left), patience=SILENCE_MAX - 3)
 
 
 def test_what_was_sent_while_the_broker_was_away_arrives_once(tmp_path: Path) -> None:
