@@ -44,16 +44,38 @@ def test_a_files_key_is_never_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "a\\b", "/etc/passwd", "a\nb", "a\x1b[2J", "x\u202efdp.exe", " a", "a ", "é" * 128]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        "/etc/passwd",
+        "a\nb",
+        "a\x1b[2J",
+        "a\u2028b",
+        "a\u2029b",
+        "x\u202efdp.exe",
+        " a",
+        "a ",
+        "é" * 128,
+    ],
 )
 def test_a_name_that_is_none_or_more_is_refused(name: str) -> None:
-    with pytest.raises(BadFileName):
+    with pytest.raises(BadFileName) as refused:
         check_file_name(name)
+    assert str(refused.value).startswith(f"'{name}' cannot be")
     with pytest.raises(ValueError, match="not content"):
         decode_content(encode_content(msgspec.structs.replace(FILE, name=name)))
 
 
-@pytest.mark.parametrize("name", ["a", "report (2).pdf", ".bashrc", "naïve \N{SNOWMAN}.txt", "a" * 255, "-rf", "COM1"])
+def test_a_name_that_is_no_text_is_shown_as_what_it_is() -> None:
+    with pytest.raises(BadFileName, match=r"x\\udcff"):
+        check_file_name("x\udcff")
+
+
+@pytest.mark.parametrize("name", ["a", "X", "report (2).pdf", ".bashrc", "naïve \N{SNOWMAN}.txt", "a" * 255, "-rf", "COM1"])
 def test_other_names_are_names(name: str) -> None:
     assert check_file_name(name) == name
 

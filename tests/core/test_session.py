@@ -447,3 +447,25 @@ def test_a_guests_new_key_is_news(world: World) -> None:
     id_ = world.say(alice, "who?", "bob")
     assert alice.last(id_) == {"bob": Outcome.DELIVERED}
     assert alice.session.peers.trust_of("bob", new) is Trust.CHANGED
+
+
+# Files
+
+
+def test_what_is_said_of_files_goes_out_in_its_order_and_only_when_logged_in(world: World) -> None:
+    session = _in_state(world, State.READY)
+    one, other = frames.control(messages.Discard(bytes(16))), frames.piece(bytes(16), 0, b"x")
+    session.put([one])
+    session.put([other])
+    assert session.outgoing() == [one, other]
+    session.lost()
+    session.put([one])
+    assert session.outgoing() == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [messages.Extent(bytes(16), 1, 2), messages.NoBlob(bytes(16), messages.Lack.DISK), messages.Piece(bytes(16), 0, b"x")],
+)
+def test_what_the_broker_says_of_files_is_handed_on(world: World, said: messages.Control | messages.Piece) -> None:
+    assert _in_state(world, State.READY).receive(_raw(said), world.now) == [said]

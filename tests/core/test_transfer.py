@@ -130,6 +130,31 @@ def test_a_broker_that_claims_what_cannot_be_is_not_believed(upto: int) -> None:
         upload.extent(Extent(BLOB, upto, 100))
 
 
+def test_before_it_has_begun_nothing_is_sent_and_nothing_believed() -> None:
+    upload = Upload(BLOB, 1)
+    assert (upload.upto, upload.room, upload.done) == (0, 0, False)
+    with pytest.raises(RemoteProtocolError):
+        upload.extent(Extent(BLOB, 1, 1))
+
+
+def test_a_credit_is_a_limit_and_so_is_the_size() -> None:
+    upload = Upload(BLOB, 5000)
+    upload.begin()
+    upload.extent(Extent(BLOB, 0, 1000))
+    assert upload.room == 1000
+    upload.extent(Extent(BLOB, 0, 10_000))
+    assert upload.room == 5000
+
+
+def test_it_goes_on_at_the_beginning_of_a_chunk() -> None:
+    upload = Upload(BLOB, 4 * SEALED_CHUNK)
+    upload.begin()
+    assert upload.extent(Extent(BLOB, 2 * SEALED_CHUNK + 5, 4 * SEALED_CHUNK))
+    assert upload.chunk == 2
+    (raw,) = upload.pieces(memoryview(b"x"))
+    assert frames.read_from_client(raw) == Piece(BLOB, 2 * SEALED_CHUNK, b"x")
+
+
 def test_nor_is_one_that_has_more_than_there_is_from_the_first() -> None:
     upload = Upload(BLOB, 100)
     upload.begin()
@@ -169,6 +194,26 @@ def test_a_download_gives_what_was_sealed(size: int) -> None:
     assert most <= BLOB_WINDOW
 
 
+def test_a_download_keeps_half_a_window_asked_for() -> None:
+    plain = os.urandom(12 * FILE_CHUNK)
+    content = sealed(plain)
+    download = Download(file_of(plain))
+    asked = download.begin()
+    assert len(asked) == BLOB_WINDOW // 2 // FETCH_MAX
+    *some, last = fetched(asked[:1], content)
+    for piece in some:
+        list(download.piece(piece))
+        assert download.more() == []
+    list(download.piece(last))
+    (raw,) = download.more()
+    assert frames.read_from_client(raw) == Fetch(BLOB, BLOB_WINDOW // 2, BLOB_WINDOW // 2 + FETCH_MAX)
+
+
+def test_nothing_may_come_before_it_was_asked_for() -> None:
+    with pytest.raises(RemoteProtocolError):
+        list(Download(file_of(b"x")).piece(Piece(BLOB, 0, b"x")))
+
+
 def test_a_download_asks_again_from_its_last_whole_chunk_on() -> None:
     plain = os.urandom(SIZE)
     content = sealed(plain)
@@ -203,7 +248,7 @@ def test_other_chunks_are_refused_by_their_number(lie: object) -> None:
     content = lie(sealed(plain))  # type: ignore[operator]
     download = Download(file_of(plain))
     waiting = fetched(download.begin(), content)
-    with pytest.raises(FileDamaged, match=r"chunk \d of 6 is another"):  # noqa: PT012 - which piece it is depends on the lie
+    with pytest.raises(FileDamaged, match=r"^x\.bin is not what was sent: chunk \d of 6 is another"):  # noqa: PT012 - which piece it is depends on the lie
         while waiting:
             list(download.piece(waiting.pop(0)))
             waiting += fetched(download.more(), content)
