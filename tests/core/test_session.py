@@ -463,9 +463,9 @@ def test_what_is_said_of_files_goes_out_in_its_order_and_only_when_logged_in(wor
     assert session.outgoing() == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [messages.Extent(bytes(16), 1, 2), messages.NoBlob(bytes(16), messages.Lack.DISK), messages.Piece(bytes(16), 0, b"x")],
-)
+SAID_OF_FILES = [one for one in FROM_BROKER if isinstance(one, messages.Extent | messages.NoBlob | messages.Piece)]
+
+
+@pytest.mark.parametrize("said", SAID_OF_FILES, ids=lambda said: type(said).__name__)
 def test_what_the_broker_says_of_files_is_handed_on(world: World, said: messages.Control | messages.Piece) -> None:
     assert _in_state(world, State.READY).receive(_raw(said), world.now) == [said]
