@@ -60,7 +60,7 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*NO_NAMES, "é" * 128])
+@pytest.mark.parametrize("name", [*NO_NAMES, "a ", "é" * 128])
 def test_a_name_that_is_none_or_more_is_refused(name: str) -> None:
     with pytest.raises(BadFileName) as refused:
         check_file_name(name)
