@@ -95,6 +95,22 @@ class Files:
         self._tickets.note(ticket)
         return ticket
 
+    def give_up(self, path: Path) -> None:
+        """A file that was not sent will not be: the broker need not keep what it has of it.
+
+        It blocks. Raises BrokerUnreachable and LoginRefused; then the broker keeps that for a while.
+        """
+        begun = [ticket.blob for ticket in self._tickets.all() if ticket.path == str(path.absolute())]
+        for blob in begun:
+            self._tickets.drop(blob)
+        if not begun:
+            return
+        with self._courier() as courier:
+            for event in courier.events():
+                if isinstance(event, Welcomed):
+                    courier.put(frames.control(Discard(blob)) for blob in begun)
+                    return
+
     def download(self, file: File, folder: Path, progress: Progress = _quiet) -> Path:
         """Fetch a file into ``folder`` and return where it is; nothing there is overwritten.
 

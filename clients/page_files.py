@@ -113,7 +113,7 @@ def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
             if upload.repeatable and not ended:
                 again = chat.transfers.try_again
                 st.button("Try again", key=f"resend-{upload.number}", on_click=again, args=(upload,))
-            st.button("Dismiss", key=f"dismiss-{upload.number}", on_click=chat.transfers.dismiss, args=(upload,))
+            st.button("Dismiss", key=f"dismiss-{upload.number}", on_click=chat.transfers.give_up, args=(upload,))
 
 
 def _card(name: str, size: int, *, small: bool = False, aside: str = "") -> str:

@@ -191,8 +191,19 @@ class Transfers:
             upload.state = TransferState.WAITING
             self._sending.put(lambda: self._upload(upload))
 
+    def give_up(self, upload: Upload) -> None:
+        """Forget an upload that failed, here and at the broker."""
+        copy = upload.copy
+        self.dismiss(upload)
+        if copy and not self._closed.is_set():
+            self._sending.put(lambda: self._discard(copy))
+
+    def _discard(self, copy: Path) -> None:
+        with contextlib.suppress(SecureChatError):  # what the broker has of it goes by itself, in time
+            self._client.files.give_up(copy)
+
     def dismiss(self, upload: Upload) -> None:
-        """Forget an upload that failed."""
+        """Forget an upload."""
         with self._lock:
             self._uploads = [one for one in self._uploads if one is not upload]
         upload.content = None

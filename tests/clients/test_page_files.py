@@ -48,8 +48,12 @@ class FakeClient:
         self.paths: list[Path] = []
         self.read: list[bytes] = []
         self.sent: list[tuple[File, str]] = []
+        self.given_up: list[Path] = []
         self.held = threading.Event()
         self.held.set()
+
+    def give_up(self, path: Path) -> None:
+        self.given_up.append(path)
 
     def audience(self) -> tuple[str, ...]:
         return self.peers
@@ -157,8 +161,9 @@ def test_an_upload_that_failed_is_dismissed_with_its_copy(carried: Transfers, cl
     upload = attach(carried)
     assert settled(upload) is TransferState.FAILED
     assert client.paths[0].exists()
-    carried.dismiss(upload)
+    carried.give_up(upload)
     assert not client.paths[0].parent.exists()
+    until(lambda: client.given_up == client.paths)
 
 
 def test_nothing_is_sent_to_a_key_that_changed_meanwhile_and_nothing_uploaded_twice(
