@@ -56,11 +56,10 @@ NO_NAMES = [
     "a\u2029b",
     "x\u202efdp.exe",
     " a",
-    "a ",
 ]
 
 
-@pytest.mark.parametrize("name", [*NO_NAMES, "a ", "é" * 128])
+@pytest.mark.parametrize("name", [*NO_NAMES, "a ", "é" * 128], ids=lambda name: name.encode().hex()[:32])
 def test_a_name_that_is_none_or_more_is_refused(name: str) -> None:
     with pytest.raises(BadFileName) as refused:
         check_file_name(name)
@@ -74,7 +73,11 @@ def test_a_name_that_is_no_text_is_shown_as_what_it_is() -> None:
         check_file_name("x\udcff")
 
 
-@pytest.mark.parametrize("name", ["a", "X", "report (2).pdf", ".bashrc", "naïve \N{SNOWMAN}.txt", "a" * 255, "-rf", "COM1"])
+@pytest.mark.parametrize(
+    "name",
+    ["a", "X", "report (2).pdf", ".bashrc", "naïve \N{SNOWMAN}.txt", "a" * 255, "-rf", "COM1"],
+    ids=lambda name: name.encode().hex()[:32],
+)
 def test_other_names_are_names(name: str) -> None:
     assert check_file_name(name) == name
 
@@ -82,7 +85,7 @@ def test_other_names_are_names(name: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"size": -1}, {"hash": bytes(31)}, {"key": bytes(33)}, {"blob": bytes(15)}, {"size": 2**40 + 1}, {"size": "1"}],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_a_file_whose_parts_have_other_sizes_is_no_content(change: dict[str, object]) -> None:
     raw = msgspec.msgpack.decode(encode_content(FILE))

@@ -37,7 +37,9 @@ def test_a_chunk_opens_to_what_was_sealed(plain: bytes, index: int, last: bool) 
 
 
 @pytest.mark.parametrize(
-    ("key", "index", "last"), [(KEY, 4, False), (KEY, 2, False), (KEY, 3, True), (bytes(32), 3, False)], ids=str
+    ("key", "index", "last"),
+    [(KEY, 4, False), (KEY, 2, False), (KEY, 3, True), (bytes(32), 3, False)],
+    ids=["the next place", "the place before", "the last place", "another key"],
 )
 def test_it_opens_at_no_other_place_and_with_no_other_key(key: bytes, index: int, last: bool) -> None:
     sealed = seal_chunk(KEY, 3, b"the fourth of many", last=False, random=os.urandom)
