@@ -104,14 +104,16 @@ def _timed(folder: Path, env: dict[str, str], address: BrokerAddress, chat: _Cha
     ended = threading.Event()
     watching = threading.Thread(target=lambda: trips.extend(chat.until(ended)))
     watching.start()
-    _, status, used = os.wait4(process.pid, 0)
+    memory = 0.0
+    while process.poll() is None:  # what the system adds up for its parent counts this process's memory, too, before `exec`
+        memory = max(memory, _high_water(process.pid))
+        time.sleep(_PAUSE)
     seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
     ended.set()
     watching.join()
     if process.returncode:
         raise RuntimeError(f"'{' '.join(args[:1])}' ended with {process.returncode}")
-    return _Timed(seconds, used.ru_maxrss / 1024, median(trips))
+    return _Timed(seconds, memory, median(trips))
 
 
 class _Chat:

@@ -35,7 +35,6 @@ def main() -> None:
 
 def _broker(public: bytes, secret: bytes | None, owners: dict[str, str]) -> None:
     """The broker itself. Only its way to be told to stop differs from ``securechat-broker``."""
-    from broker.allocation import keep_idle_queues_small
     from broker.blob_storage import BlobDisk
     from broker.curve import CurveKeys
     from broker.ledger import Claimed, Ledger
@@ -43,7 +42,6 @@ def _broker(public: bytes, secret: bytes | None, owners: dict[str, str]) -> None
     from broker.server import Server
     from broker.storage import SqliteStorage
 
-    keep_idle_queues_small()
     ledger = Ledger()
     for user, kid in owners.items():
         ledger.apply(Claimed(user, kid, kid, None, 0))

@@ -29,7 +29,6 @@ ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen
 
 def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, rate: int, metrics: int | None) -> None:
     """Run a broker until a signal stops it; raises BrokerFailed. ``metrics`` is the port for its numbers, if any."""
-    from broker.allocation import keep_idle_queues_small
     from broker.blob_storage import BlobDisk
     from broker.files import connection_file, data_folder, load_or_make_keys
     from broker.ledger import Ledger
@@ -37,7 +36,6 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, 
     from broker.server import Server
     from broker.storage import SqliteStorage
 
-    keep_idle_queues_small()
     _raise_file_limit()
     number = _resolve(host)
     with (

@@ -98,9 +98,10 @@ class Mailbox:
 
     def put(self, copy: Put, unwritten: Unwritten) -> None:
         """Keep a copy that was not refused."""
-        self._add(unwritten.box, copy.id, unwritten.size)
-        self.unwritten[copy.id] = unwritten
-        self._unwritten_bytes += unwritten.size
+        number, size = copy.id, unwritten.size
+        self._add(unwritten.box, number, size)
+        self.unwritten[number] = unwritten
+        self._unwritten_bytes += size
         self._write(copy)
 
     def written(self, number: int) -> Unwritten | None:

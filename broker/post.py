@@ -76,7 +76,7 @@ class Post:
             self._outbox.result(sender, mid, place, status or otherwise)
             return
         number = self._next_copy()
-        self._put(number, box, sender, mid, place, common, wrap)
+        self._put(number, box, sender, mid, place, common, wrap, size)
         if receiving := self._directory.receiving(user):
             self._plan(user, number, receiving)
 
@@ -89,7 +89,7 @@ class Post:
         if status := self.mailbox.refusal(box, size):
             return status
         common, wrap = body if isinstance(body, tuple) else (body, None)
-        self._put(number, box, sender, mid, place, common, wrap, copy)
+        self._put(number, box, sender, mid, place, common, wrap, size, copy)
         for target in targets:
             if target.copies.pop(number, None):
                 target.catch_up.held[number] = Held(size, mid, sender.user, sender.kid)
@@ -104,10 +104,11 @@ class Post:
         place: int,
         common: Body,
         wrap: bytes | None,
+        size: int,
         live: Copy | None = None,
     ) -> None:
         put = Put(number, box.user, box.kid, self.wall, sender.user, sender.kid, mid, bytes(common), wrap)
-        self.mailbox.put(put, Unwritten(box, sender, mid, place, put.size, live))
+        self.mailbox.put(put, Unwritten(box, sender, mid, place, size, live))
 
     def _plan(self, user: str, number: int, connections: Iterable[Connection]) -> None:
         """Have these connections, who lack the copy, be given it."""
