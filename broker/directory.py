@@ -88,6 +88,8 @@ class Directory:
         self._entries: dict[str, Entry] = {}
         self._told: dict[str, Entry | None] = {}  # for each name that changed since the last tick: what the roster said then
 
+        self._shown: set[str] = set()  # of those, who was in a whole roster that somebody got since
+
     def holder(self, user: str) -> bytes | None:
         """The kid of the key that holds this name now."""
         known = self._users.get(user)
@@ -145,6 +147,7 @@ class Directory:
 
     def full_roster(self) -> Iterator[Roster]:
         """The whole roster, in as many parts as it takes."""
+        self._shown.update(user for user in self._told if user in self._entries)
         entries = list(self._entries.values())
         for at in range(0, max(1, len(entries)), ROSTER_CHUNK):
             yield Roster(
@@ -152,10 +155,11 @@ class Directory:
             )
 
     def changes(self) -> Iterator[Roster]:
-        """What changed since this was last asked, net: whoever came and went in between is not mentioned."""
+        """What changed since this was last asked, net: whoever came and went in between, and nobody saw, is not mentioned."""
         joined = [now for user, before in self._told.items() if (now := self._entries.get(user)) and now != before]
-        left = [user for user, before in self._told.items() if before and user not in self._entries]
+        left = [user for user, before in self._told.items() if (before or user in self._shown) and user not in self._entries]
         self._told.clear()
+        self._shown.clear()
         for at in range(0, max(len(joined), len(left)), ROSTER_CHUNK):
             part = slice(at, at + ROSTER_CHUNK)
             yield Roster(full=False, more=False, joined=tuple(joined[part]), left=tuple(left[part]))

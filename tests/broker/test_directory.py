@@ -126,3 +126,15 @@ def test_the_full_roster_comes_in_parts_that_take_effect_with_the_last() -> None
     assert not peers.roster(first)
     peers.roster(last)
     assert set(peers.present) == set(names)
+
+
+def test_who_came_and_went_within_a_tick_is_told_of_if_a_whole_roster_named_them() -> None:
+    directory = Directory()
+    bob = entered(directory, "bob")
+    list(directory.full_roster())  # somebody who has just logged in sees bob
+    directory.leave(bob)
+    assert changes(directory) == (set(), {"bob"})
+    carol = entered(directory, "carol")
+    directory.leave(carol)
+    list(directory.full_roster())
+    assert changes(directory) == (set(), set())
