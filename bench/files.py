@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import shutil
 import socket
 import subprocess
@@ -27,6 +25,7 @@ from core.address import BrokerAddress
 from core.events import MessageReceived
 from core.limits import FILE_CHUNK
 from core.messages import Mode
+from scripts.measure import make_file, memory_peak, same_content
 
 _MEMORY_MAX: Final = 150.0  # MiB
 _PAUSE: Final = 0.02  # seconds between two round trips
@@ -42,18 +41,18 @@ def run(report: Report, size: int) -> None:
     with tempfile.TemporaryDirectory(prefix="securechat-bench-") as name, running_broker() as (address, env, pid):
         folder = Path(name)
         path = folder / "large.bin"
-        _make(path, size)
+        make_file(path, size)
         for user in ("alice", "bob"):
             _introduce(folder, user, address)
         with _Chat(address) as chat:
             idle = chat.round_trips(2.0)
             sent = _timed(folder, env, address, chat, "alice", "send", "bob", "-f", str(path), "--timeout", "60s")
             came = _timed(folder, env, address, chat, "bob", "listen", "-n", "1", "--download", str(folder / "in"))
-        if _digest(folder / "in" / path.name) != _digest(path):
+        if not same_content(folder / "in" / path.name, path):
             raise RuntimeError("another file arrived")
         shutil.rmtree(folder / "in")
         age = _age(folder, path)
-        memory = _high_water(pid)
+        memory = memory_peak(pid) / 2**20
     rates = {"sent": size / sent.seconds / 1e6, "fetched": size / came.seconds / 1e6, "age": size / age / 1e6 if age else 0.0}
     whole = size / (sent.seconds + came.seconds) / 1e6
     report.table(
@@ -106,7 +105,7 @@ def _timed(folder: Path, env: dict[str, str], address: BrokerAddress, chat: _Cha
     watching.start()
     memory = 0.0
     while process.poll() is None:  # what the system adds up for its parent counts this process's memory, too, before `exec`
-        memory = max(memory, _high_water(process.pid))
+        memory = max(memory, memory_peak(process.pid) / 2**20)
         time.sleep(_PAUSE)
     seconds = time.perf_counter() - began
     ended.set()
@@ -162,26 +161,6 @@ class _Chat:
 def _introduce(home: Path, user: str, address: BrokerAddress) -> None:
     with contextlib.closing(OpenProfile.create(home, user, None)) as profile, ChatClient(profile, address, mode=Mode.SEND):
         pass
-
-
-def _make(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        for _ in range(size >> 20):
-            file.write(os.urandom(1 << 20))
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _high_water(pid: int) -> float:
-    """The most memory that a process has had, in MiB; 0 where the system does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _age(folder: Path, path: Path) -> float:

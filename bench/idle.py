@@ -9,13 +9,13 @@ import zmq
 from zmq.utils import z85
 
 from bench import processes
-from bench.mail import resident
 from bench.people import People, log_in
 from bench.report import Report
 from bench.wire import routing_id
 from core.frames import PING, Frames
 from core.limits import HEARTBEAT
 from core.messages import Mode
+from scripts.measure import memory_now
 
 _KEYS: Final = 50  # pairs of keys, used in turn
 _PER_CONTEXT: Final = 500  # sockets; a context takes 1,023
@@ -91,14 +91,14 @@ def _each(people: People, mode: Mode, clients: int) -> float:
         try:
             for _ in range(first):
                 crowd.join()
-            before = resident(relay.pid)
+            before = memory_now(relay.pid)
             for _ in range(clients - first):
                 crowd.join()
             until = time.monotonic() + _SETTLE
             while time.monotonic() < until:
                 crowd.live()
                 time.sleep(0.05)
-            grown = resident(relay.pid) - before
+            grown = memory_now(relay.pid) - before
         finally:
             crowd.leave()
     return grown / (clients - first) / 1024

@@ -20,6 +20,7 @@ from core import frames
 from core.identity import Identity
 from core.limits import COPY_ID_BYTES, MID_BYTES
 from core.messages import CaughtUp, Kept, Mode, Noted, Status
+from scripts.measure import memory_now
 
 _SIZE: Final = 600  # bytes of `common`: about those of a short message
 _STORED: Final = 19  # bytes of a RESULT's entry without a proof
@@ -150,9 +151,9 @@ def _catching_up(report: Report, people: People, waiting: int) -> None:
     with processes.relay("broker", curve=False, profiles=_everybody(people)) as relay, closing(Wire(relay.front)) as alice:
         log_in(people.profile("alice0"), Mode.SEND, alice.send, alice.receive)
         _send_all([alice], ["bob0"], 1000)
-        before = resident(relay.pid)
+        before = memory_now(relay.pid)
         _send_all([alice], ["bob0"], waiting - 1000)
-        grown = resident(relay.pid) - before
+        grown = memory_now(relay.pid) - before
         began = time.perf_counter()
         with closing(Wire(relay.back)) as bob:
             log_in(people.profile("bob0"), Mode.FULL, bob.send, bob.receive)
@@ -188,12 +189,3 @@ def _fetch(bob: Wire) -> int:
             return len(ids)
         if isinstance(said, Kept):
             bob.send(frames.control(Noted(said.upto)))
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory that a process has in use; 0 where the system does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0

@@ -12,7 +12,7 @@ import click
 from broker import cli_admin, cli_care
 from broker.cli_admin import DEFAULT_PORT
 from broker.cli_serve import ALL, serve
-from broker.options import duration, size
+from broker.options import duration, size_option
 from broker.quota import Quota
 from core.errors import SecureChatError
 from core.places import default_data_dir
@@ -43,27 +43,9 @@ _data = click.option(
     show_default=True,
     help="How many messages may wait for one profile.",
 )
-@click.option(
-    "--quota-bytes",
-    type=size("1M", "1024G"),
-    default="256M",
-    show_default=True,
-    help="How many bytes may wait for one profile: a number with K, M or G.",
-)
-@click.option(
-    "--files-each-user",
-    type=size("1M", "1024G"),
-    default="4G",
-    show_default=True,
-    help="How many bytes of files may be kept for one user: a number with K, M or G.",
-)
-@click.option(
-    "--files",
-    type=size("1M", "1048576G"),
-    default="64G",
-    show_default=True,
-    help="How many bytes of files may be kept in all: a number with K, M or G.",
-)
+@size_option("--quota-bytes", "256M", "1M", "1024G", "How many bytes may wait for one profile")
+@size_option("--files-each-user", "4G", "1M", "1024G", "How many bytes of files may be kept for one user")
+@size_option("--files", "64G", "1M", "1048576G", "How many bytes of files may be kept in all")
 @click.option(
     "--rate",
     type=click.IntRange(0, 1_000_000),

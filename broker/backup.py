@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.blob_files import FILES_NAME, BlobFiles
 from broker.blob_storage import BLOBS_NAME
-from broker.files import KEY_NAME, LOCK_NAME, data_folder, load_keys, running, save_keys
+from broker.files import KEY_NAME, LOCK_NAME, data_folder, load_keys, running, save_keys, sync_folder
 from broker.mail_storage import MAIL_NAME
 from broker.reading import must_exist, reading
 from broker.storage import LOG_NAME
@@ -38,7 +38,7 @@ def back_up(folder: Path, to: Path) -> None:
         _copy(folder, draft, in_use=True)
         draft.rename(to)  # at worst onto an empty folder: one that is not, and a file, stop it
         on_failure.pop_all()
-        _sync(to.parent)
+        sync_folder(to.parent)
 
 
 def restore(backup: Path, folder: Path) -> None:
@@ -61,7 +61,7 @@ def restore(backup: Path, folder: Path) -> None:
             path.rename(held / path.name)
         draft.rmdir()
         on_failure.pop_all()
-        _sync(held)
+        sync_folder(held)
 
 
 def _copy(source: Path, target: Path, *, in_use: bool) -> None:
@@ -74,7 +74,7 @@ def _copy(source: Path, target: Path, *, in_use: bool) -> None:
     if (source / BLOBS_NAME).exists() or (source / FILES_NAME).exists():  # else no broker that keeps files has run there
         _copy_files(source, target, in_use=in_use)
     save_keys(target, keys)
-    _sync(target)
+    sync_folder(target)
 
 
 def _copy_files(source: Path, target: Path, *, in_use: bool) -> None:
@@ -102,7 +102,7 @@ def _copy_files(source: Path, target: Path, *, in_use: bool) -> None:
                     raise BrokerFailed(why=f"The file {found.path(blob)} is damaged: it has {length} bytes of {size}.")
         except sqlite3.Error as error:
             raise BrokerFailed(why=f"The database {target / BLOBS_NAME} cannot be written: {error}.") from error
-    _sync(copies.root)
+    sync_folder(copies.root)
 
 
 def _copy_one(source: Path, target: Path, name: str) -> None:
@@ -138,11 +138,3 @@ def _writing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BrokerFailed(why=f"The folder {target} cannot be written: {error.strerror}.") from error
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from broker.files import sync_folder
 from core.limits import BLOB_ID_BYTES
 
 FILES_NAME: Final = "blobs"
@@ -101,14 +102,14 @@ class BlobFiles:
         folder = path.parent
         try:
             folder.mkdir(mode=0o700)
-            _sync(self.root)
+            sync_folder(self.root)
         except FileExistsError:
             pass
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
         try:
-            _sync(folder)
+            sync_folder(folder)
         except OSError:
             os.close(handle)
             raise
@@ -129,11 +130,3 @@ def _blob_of(name: str) -> bytes | None:
         return bytes.fromhex(name) if len(name) == _NAME and name == name.lower() else None
     except ValueError:
         return None
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

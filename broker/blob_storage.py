@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -57,14 +56,9 @@ class BlobDisk(Disk[Operation, Answer]):
         except OSError as error:
             database.close()
             raise BrokerFailed(why=f"The folder {folder / FILES_NAME} cannot be made: {error.strerror}.") from error
-        super().__init__(database, "securechat-blobs")
+        trouble = Trouble(f"The files in {self._files.root}", "Until they can, uploads are refused.")
+        super().__init__(database, "securechat-blobs", trouble)
         self._owed: list[bytes] = []  # what could not be deleted yet, and must be
-        self._trouble = Trouble(f"The files in {self._files.root}", "Until they can, uploads are refused.")
-
-    @property
-    def failing(self) -> bool:
-        """Whether uploads cannot be written now. Other threads may ask."""
-        return self._trouble.lasts
 
     def contents(self) -> Iterator[StoredBlob]:
         """See ``BlobStorage``. Rows and files that do not go together are removed first."""
@@ -167,21 +161,6 @@ class BlobDisk(Disk[Operation, Answer]):
             except OSError as error:
                 log.error("The file %s cannot be deleted: %s", self._files.path(blob), error.strerror)
         self._answer(Deleted(tuple(blobs)))
-
-    def _change(self, work: Callable[[sqlite3.Connection], object]) -> bool:
-        """Do this in one transaction; returns whether it is on disk."""
-        database = self._database
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            work(database)
-            database.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-            self._trouble.begins(error)
-            return False
-        return True
 
     # Reading
 

@@ -87,7 +87,6 @@ class Directory:
         self._users: dict[str, _User] = {}
         self._entries: dict[str, Entry] = {}
         self._told: dict[str, Entry | None] = {}  # for each name that changed since the last tick: what the roster said then
-
         self._shown: set[str] = set()  # of those, who was in a whole roster that somebody got since
 
     def holder(self, user: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -49,16 +50,22 @@ class Trouble:
 class Disk(Generic[_Operation, _Answer]):
     """Takes operations, all that wait in one go, and gives answers. A subclass does the work in ``_handle``.
 
-    ``failure`` says why nothing more can come of it, if so.
+    ``failure`` says why nothing more can come of it, if so. ``trouble`` is told how writing goes, and tells others.
     """
 
-    def __init__(self, database: sqlite3.Connection, name: str) -> None:
+    def __init__(self, database: sqlite3.Connection, name: str, trouble: Trouble) -> None:
         self._database: Final = database
+        self._trouble: Final = trouble
         self._wake: Callable[[], None] = lambda: None
         self._todo: queue.SimpleQueue[Sequence[_Operation] | threading.Event | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self.failure: str | None = None
         self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
+
+    @property
+    def failing(self) -> bool:
+        """Whether it cannot be written now. Other threads may ask."""
+        return self._trouble.lasts
 
     def start(self, wake: Callable[[], None]) -> None:
         """Begin to work; ``wake`` is called, in another thread, whenever ``completed`` has something."""
@@ -93,6 +100,21 @@ class Disk(Generic[_Operation, _Answer]):
     def _handle(self, operations: Sequence[_Operation]) -> None:
         """Carry these out; none if nothing came for a while."""
         raise NotImplementedError
+
+    def _change(self, work: Callable[[sqlite3.Connection], object]) -> bool:
+        """Do this in one transaction; returns whether it is on disk. If not, nothing was changed."""
+        database = self._database
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            work(database)
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+            self._trouble.begins(error)
+            return False
+        return True
 
     def _answer(self, *answers: _Answer) -> None:
         for one in answers:

@@ -86,6 +86,15 @@ def load_keys(folder: Path) -> CurveKeys | None:
     return CurveKeys(raw[:CURVE_KEY_BYTES], raw[CURVE_KEY_BYTES:])
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk: a file that was made, renamed or removed there stays so."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def connection_file(folder: Path, content: ConnectionFile) -> Iterator[bool]:
     """Tell local clients where the broker is, for as long as it runs.

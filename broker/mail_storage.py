@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,9 +68,9 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / MAIL_NAME
-        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail")
+        trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
+        super().__init__(open_database(self._path, "mailbox", MAIL_VERSION, _SCHEMA, busy=_BUSY), "securechat-mail", trouble)
         self._owed: list[Drop | Purge] = []  # what could not be written yet, and must be
-        self._trouble = Trouble(f"The mailbox {self._path}", "Until it can, messages to users who are away are refused.")
 
     def contents(self) -> Contents:
         """See ``MailStorage``."""
@@ -87,11 +86,6 @@ class SqliteMailStorage(Disk[Operation, Answer]):
                 yield kind(*row)
         except sqlite3.Error as error:
             raise BrokerFailed(why=f"The mailbox {self._path} cannot be used: {error}.") from error
-
-    @property
-    def failing(self) -> bool:
-        """Whether it cannot be written now. Other threads may ask."""
-        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[Operation]) -> None:
         changes: list[_Change] = [*self._owed]
@@ -116,17 +110,7 @@ class SqliteMailStorage(Disk[Operation, Answer]):
 
     def _commit(self, changes: Sequence[_Change]) -> bool:
         """Write these in one transaction; returns whether they are on disk."""
-        database = self._database
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            for kind, run in groupby(changes, type):
-                _WRITERS[kind](database, run)
-            database.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-            self._trouble.begins(error)
+        if not self._change(lambda database: _write(database, changes)):
             return False
         if any(isinstance(one, Put) for one in changes):
             self._trouble.ends()
@@ -202,6 +186,11 @@ _INSERT: Final = f"INSERT INTO mail ({', '.join(_COLUMNS)}, size) VALUES {_value
 # Python's lock is let go, and fought for beside a busy loop, with each step of a statement: so many rows go in with one.
 _ROWS: Final = 64
 _INSERT_MANY: Final = f"{_INSERT}, {', '.join(_values(1 + row * len(Put._fields)) for row in range(1, _ROWS))}"
+
+
+def _write(database: sqlite3.Connection, changes: Iterable[_Change]) -> None:
+    for kind, run in groupby(changes, type):
+        _WRITERS[kind](database, run)
 
 
 def _put(database: sqlite3.Connection, run: Iterable[Put]) -> None:

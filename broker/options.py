@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import click
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -45,6 +46,12 @@ def duration(least: str, most: str, why: str = "") -> Quantity:
     return Quantity("duration", _TIMES, least, most, why)
 
 
-def size(least: str, most: str) -> Quantity:
-    """Bytes, from a number with K, M, G (powers of 1,024) or nothing."""
-    return Quantity("size", _SIZES, least, most)
+def size_option(flag: str, default: str, least: str, most: str, what: str) -> Callable[[_F], _F]:
+    """An option in bytes, from a number with K, M, G (powers of 1,024) or nothing."""
+    return click.option(
+        flag,
+        type=Quantity("size", _SIZES, least, most),
+        default=default,
+        show_default=True,
+        help=f"{what}: a number with K, M or G.",
+    )

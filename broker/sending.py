@@ -38,8 +38,8 @@ class Sending:
         self._clock = clock
         self.ended: Final[set[bytes]] = set()
         self.dying: Final[dict[bytes, float]] = {}
-        # What single messages of this round leave for each connection: DELIVER head and `common`.
         self.flying: Final[dict[Connection, deque[tuple[zmq.MessageTracker, int]]]] = {}
+        # What single messages of this round leave for each connection: DELIVER head and `common`.
         self.mail: Final[defaultdict[Connection, list[Mail]]] = defaultdict(list)
 
     def deliver(self) -> None:

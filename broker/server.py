@@ -10,7 +10,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import zmq
 from zmq.backend import zmq_poll
@@ -41,6 +41,8 @@ from core.limits import (
     ROUND_MAX,
     ROUTING_ID_BYTES,
 )
+
+_T = TypeVar("_T")
 
 _NB: Final = int(zmq.NOBLOCK)
 _POLLIN: Final = int(zmq.POLLIN)
@@ -266,8 +268,7 @@ class Server:
 
     def _keep_log(self, now: Instant) -> None:
         if self._to_log:
-            self._storage.submit(self._to_log.copy())
-            self._to_log.clear()
+            self._storage.submit(_taken(self._to_log))
         if events := self._storage.completed():
             self.router.committed(events, now)
             self._sending.outgoing()
@@ -282,8 +283,7 @@ class Server:
             self._sending.results()
             self._sending.outgoing()
         if router.to_disk:
-            self._mail.submit(router.to_disk.copy())
-            router.to_disk.clear()
+            self._mail.submit(_taken(router.to_disk))
 
     def _keep_blobs(self) -> None:
         blobs = self.router.blobs
@@ -293,8 +293,7 @@ class Server:
         if self._sending.flying or blobs.fetches.with_pieces:
             self._sending.pieces()
         if blobs.to_disk:
-            self._blobs.submit(blobs.to_disk.copy())
-            blobs.to_disk.clear()
+            self._blobs.submit(_taken(blobs.to_disk))
 
     def _receive(self, rid: bytes, frame: zmq.Frame, more: list[zmq.Frame], now: Instant) -> None:
         """Everything but single messages and acknowledgements: read the rest, whatever its length, and route it."""
@@ -386,3 +385,10 @@ class Server:
                 shut(descriptor)
         for descriptor in self._descriptors.overdue(mono - _SPARE):
             shut(descriptor)
+
+
+def _taken(batch: list[_T]) -> list[_T]:
+    """What is in the list, which is empty then."""
+    taken = batch.copy()
+    batch.clear()
+    return taken

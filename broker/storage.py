@@ -43,8 +43,8 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
 
     def __init__(self, folder: Path) -> None:
         self._path: Final = folder / LOG_NAME
-        super().__init__(open_log(self._path), "securechat-log")
-        self._trouble = Trouble(f"The log {self._path}", "Names can be claimed, and invites used, once it can.")
+        trouble = Trouble(f"The log {self._path}", "Names can be claimed, and invites used, once it can.")
+        super().__init__(open_log(self._path), "securechat-log", trouble)
         self._owed: list[LogEvent] = []
         self._read_to = 0
         self._version = 0
@@ -53,11 +53,6 @@ class SqliteStorage(Disk[LogEvent, LogEvent]):
         except (sqlite3.Error, LogDamaged):
             self._database.close()
             raise
-
-    @property
-    def failing(self) -> bool:
-        """Whether it cannot be written now. Other threads may ask."""
-        return self._trouble.lasts
 
     def _handle(self, operations: Sequence[LogEvent]) -> None:
         self._owed += operations

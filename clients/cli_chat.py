@@ -1,4 +1,4 @@
-"""``send``, ``listen``, ``users`` and ``status``."""
+"""``listen``, ``users`` and ``status``."""
 
 from __future__ import annotations
 

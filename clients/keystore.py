@@ -12,6 +12,7 @@ from typing import Final
 
 import platformdirs
 
+from clients.folders import sync_folder
 from core.errors import KeystoreUnreadable, KeystoreUnsafe, KeystoreUnwritable, ProfileExists, ProfileMissing
 from core.names import check_name
 from core.places import APP
@@ -142,11 +143,7 @@ class Keystore:
                 raise
         except OSError as error:
             raise KeystoreUnwritable(path=self._path, why=error.strerror) from error
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)
 
 
 def _check_closed(path: Path, info: os.stat_result, mode: str) -> None:

@@ -71,7 +71,7 @@ def has_ended(status: ConnectionStatus) -> bool:
 
 
 def _outside(chat: Chat) -> tuple[object, ...]:
-    return chat.current, chat.comparing, has_ended(chat.client.status), chat.refusals.get(chat.current)
+    return chat.current, chat.comparing, has_ended(chat.client.status)
 
 
 @st.fragment
@@ -93,6 +93,9 @@ def _live(
         draw_decision(chat)
     _connection(chat)
     _resend(chat, lines)
+    # Here and not beside the composer: what one drawing of the page loses in the browser, the next refresh puts right.
+    if refusal := chat.refusals.get(chat.current):
+        _panel("sc-bad", refusal[0], f" {refusal[1]}")
     signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
 
 
@@ -183,8 +186,6 @@ def _composer_key(chat: Chat, conversation: str) -> str:
 
 
 def _composers(chat: Chat) -> None:
-    if refusal := chat.refusals.get(chat.current):
-        _panel("sc-bad", refusal[0], f" {refusal[1]}")
     visible = _composer_key(chat, chat.current)
     st.html(f'<style>[class*="st-key-write-"]:not(.st-key-{visible}) {{ display: none; }}</style>')
     for conversation in chat.opened:

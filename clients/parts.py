@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from clients.folders import sync_folder
 from core.content import File
 from core.errors import FileDamaged, FileUnwritable
 from core.limits import FILE_CHUNK, FILE_NAME_MAX
@@ -88,11 +89,7 @@ class PartFile:
         try:
             os.fsync(self._fd)
             place = self._take_name()
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise self._unwritable(error) from error
         return place

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from clients.terminal import Terminal
-from clients.view import amount, clean, lasting
+from clients.view import clean, progress_parts
 
 _PAUSE: Final = 0.1  # seconds between two looks of it
 _CLEAR: Final = "\r\x1b[K"
@@ -43,13 +43,5 @@ class ProgressLine:
         if not self._shown or now - self._drawn < _PAUSE:
             return
         self._drawn = now
-        line = progress_text(self._name, done, size, done - self._began[1], now - self._began[0])
+        line = "  ".join((self._name, *progress_parts(done, size, done - self._began[1], now - self._began[0])))
         click.echo(f"{_CLEAR}{line[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
-
-
-def progress_text(name: str, done: int, size: int, moved: int, seconds: float) -> str:
-    """``report.pdf  42 %  31.2 MB/s  12 s left``; ``moved`` is what was done in these ``seconds``."""
-    share = 100 * done // size if size else 100
-    rate = moved / seconds if seconds > 0 else 0.0
-    pace = f"  {amount(rate)}/s  {lasting((size - done) / rate)} left" if rate else ""
-    return f"{name}  {share} %{pace}"

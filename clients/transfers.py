@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.pictures import is_picture
-from clients.progress import progress_text
+from clients.view import progress_parts
 from core.bundle import Suite
 from core.content import File
 from core.errors import BadFileName, FileUnreadable, NobodyHere, SecureChatError
@@ -83,7 +83,7 @@ class Transfer:
         if self._began is None:
             return "connecting …"
         at, first = self._began
-        return " · ".join(progress_text("", self.done, self.size, self.done - first, time.monotonic() - at).split("  ")[1:])
+        return " · ".join(progress_parts(self.done, self.size, self.done - first, time.monotonic() - at))
 
     def note(self, done: int) -> None:
         """So many bytes are done."""

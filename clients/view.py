@@ -92,6 +92,16 @@ def amount(size: float) -> str:
     return f"{size:.1f} {unit}" if size < 99.95 else f"{size:.0f} {unit}"
 
 
+def progress_parts(done: int, size: int, moved: int, seconds: float) -> tuple[str, ...]:
+    """How far a file of ``size`` bytes is, how fast, and for how long still: ``42 %``, ``31.2 MB/s``, ``12 s left``.
+
+    ``moved`` is what was done in these ``seconds``; before anything was, there is no pace.
+    """
+    share = f"{100 * done // size if size else 100} %"
+    rate = moved / seconds if seconds > 0 else 0.0
+    return (share, f"{amount(rate)}/s", f"{lasting((size - done) / rate)} left") if rate else (share,)
+
+
 def tick(outcomes: Mapping[str, Outcome]) -> str:
     """The state of one's own message in a word or two; for many recipients, the worst with its count."""
     if not outcomes:

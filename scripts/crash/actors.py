@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -115,11 +114,3 @@ def wait_for_broker(broker: Actor, data: Path) -> BrokerAddress:
                 return content.address
         time.sleep(_PAUSE)
     raise Failed("The broker did not start. " + " ".join(broker.accidents))
-
-
-def memory_of(pid: int) -> int:
-    """Bytes of memory that a process has in use; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

@@ -7,8 +7,6 @@ the file's ciphertext is counted, frames and logins included.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import random
 import shutil
 import tempfile
@@ -23,6 +21,7 @@ from core.sealed_file import sealed_size
 from scripts.crash.actors import Actor, wait_for_broker
 from scripts.crash.link import Flow, Link
 from scripts.crash.people import introduce, make_profile
+from scripts.measure import make_file, same_content
 from scripts.processes import Failed
 from tests.broker_process import environment
 
@@ -110,7 +109,7 @@ class Stage:
     def carry(self, party: str, size: int, kills: int) -> Outcome:
         """Send a file, and kill this party on the way."""
         path = self.folder / f"{party}.bin"
-        _make(path, size)
+        make_file(path, size)
         into = self.folder / f"{party}.in"
         up = party != "recipient"
         sender = self._client("sender", "alice", "send", "bob", "-f", str(path), "--timeout", "60s", linked=up)
@@ -133,7 +132,7 @@ class Stage:
         if up:
             _run(recipient)
         arrived = into / path.name
-        whole = arrived.exists() and _digest(arrived) == _digest(path) and not list(into.glob("*.part"))
+        whole = same_content(arrived, path) and not list(into.glob("*.part"))
         allowed = kills * BLOB_WINDOW + int(_SHARE * sealed_size(size)) + (kills + 1) * _LOGIN
         path.unlink()
         shutil.rmtree(into, ignore_errors=True)
@@ -150,17 +149,6 @@ class Stage:
     def accidents(self) -> list[str]:
         """What should not have happened to a process."""
         return [accident for actor in self._actors for accident in actor.accidents]
-
-
-def _make(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        for _ in range(0, size, 1 << 20):
-            file.write(os.urandom(min(1 << 20, size - file.tell())))
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _run(actor: Actor) -> None:

@@ -20,9 +20,10 @@ from typing import Final
 
 from core.address import BrokerAddress
 from core.errors import SecureChatError
-from scripts.crash.actors import Actor, memory_of, wait_for_broker
+from scripts.crash.actors import Actor, wait_for_broker
 from scripts.crash.checker import Checker, Evidence
 from scripts.crash.people import take_down
+from scripts.measure import memory_now
 from scripts.processes import LOCAL, ROOT, Failed
 from tests.broker_process import environment
 
@@ -110,7 +111,7 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
         for part in parts:
             part.told()
         print(f"{len(names)} profiles are known to the broker", flush=True)
-        idle = memory_of(broker.pid or 0)
+        idle = memory_now(broker.pid or 0)
         memory, crowd = Memory(), Memory()
         for part in parts:
             part.go_on()
@@ -118,8 +119,8 @@ def soak(folder: Path, options: argparse.Namespace) -> bool:
         while (now := time.monotonic()) < until:
             if broker.look() is not None:
                 raise Failed(" ".join(broker.accidents))
-            memory.looks.append(memory_of(broker.pid or 0))
-            crowd.looks.append(sum(memory_of(part.process.pid) for part in parts))
+            memory.looks.append(memory_now(broker.pid or 0))
+            crowd.looks.append(sum(memory_now(part.process.pid) for part in parts))
             time.sleep(min(_LOOK, max(0.0, until - now)))
         left = Counter[str]()
         for part in parts:
