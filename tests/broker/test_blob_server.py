@@ -7,7 +7,10 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from broker.admin import release
+from broker.directory import Connection
 from core import frames
 from core.limits import BLOB_WINDOW, FETCH_MAX, PIECE_MAX
 from core.messages import Bye, Discard, Error, Extent, Fetch, Lack, Mode, NoBlob, Offer, Piece, Ping, Pong, Reason
@@ -116,7 +119,7 @@ def test_an_upload_goes_on_after_its_connection_has_ended() -> None:
             assert fetch(alice, BLOB, len(data)) == data
 
 
-def test_a_client_that_does_not_read_what_it_fetches_costs_little_and_holds_up_nobody() -> None:
+def test_a_client_that_does_not_read_what_it_fetches_costs_little_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     data = os.urandom(FETCH_MAX)
     with (
         LocalBroker() as broker,
@@ -125,6 +128,14 @@ def test_a_client_that_does_not_read_what_it_fetches_costs_little_and_holds_up_n
     ):
         upload(bob, BLOB, data)
         fetches, sending = broker.router.blobs.fetches, broker.server._sending
+        taken: list[Fetch] = []
+        take = fetches.fetch
+
+        def fetching(connection: Connection, one: Fetch) -> bool:
+            taken.append(one)
+            return take(connection, one)
+
+        monkeypatch.setattr(fetches, "fetch", fetching)
         # Far more than a window in all, as soon as the broker has handed over what was asked for before.
         asked = without_room = 0
         while without_room < 200 and asked < 100:
@@ -132,6 +143,7 @@ def test_a_client_that_does_not_read_what_it_fetches_costs_little_and_holds_up_n
             if not readers or readers[0].outstanding + FETCH_MAX <= BLOB_WINDOW - FETCH_MAX:
                 slow.say(Fetch(BLOB, 0, FETCH_MAX))
                 asked, without_room = asked + 1, 0
+                until(lambda: len(taken) == asked)  # noqa: B023 - called at once
             else:
                 without_room += 1
             bob.say(Ping())  # a turn of the broker's loop, in which it may hand over more
