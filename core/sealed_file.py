@@ -39,17 +39,19 @@ def chunk_at(offset: int) -> int:
     return offset // SEALED_CHUNK
 
 
-def seal_chunk(key: bytes, index: int, plain: bytes, *, last: bool, random: Callable[[int], bytes]) -> bytes:
+def seal_chunk(key: bytes, index: int, plain: bytes, *, last: bool, random: Callable[[int], bytes]) -> bytearray:
     """Seal a chunk: ``key`` is the file's (32 bytes), ``index`` counts from 0, ``random`` gives the salt."""
-    salt = random(FILE_SALT)
-    return salt + AESGCM(_chunk_key(key, salt, index, last=last)).encrypt(_IV, plain, None)
+    sealed = bytearray(_OVERHEAD + len(plain))  # written into: memory that comes and goes costs more than the encryption
+    sealed[:FILE_SALT] = salt = random(FILE_SALT)
+    AESGCM(_chunk_key(key, salt, index, last=last)).encrypt_into(_IV, plain, None, memoryview(sealed)[FILE_SALT:])
+    return sealed
 
 
-def open_chunk(key: bytes, index: int, sealed: bytes, *, last: bool) -> bytes:
+def open_chunk(key: bytes, index: int, sealed: bytes | bytearray | memoryview, *, last: bool) -> bytes:
     """Open a chunk; raises ValueError for one that was not sealed with this key for this place."""
-    salt = sealed[:FILE_SALT]
+    salt = bytes(sealed[:FILE_SALT])
     try:
-        return AESGCM(_chunk_key(key, salt, index, last=last)).decrypt(_IV, sealed[FILE_SALT:], None)
+        return AESGCM(_chunk_key(key, salt, index, last=last)).decrypt(_IV, memoryview(sealed)[FILE_SALT:], None)
     except InvalidTag:
         raise ValueError("not the chunk that belongs here") from None
 

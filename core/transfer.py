@@ -92,7 +92,8 @@ class Download:
         self._chunks: Final = chunk_count(file.size)
         self._size: Final = sealed_size(file.size)
         self._next = first
-        self._came = bytearray()
+        self._came = bytearray(SEALED_CHUNK)  # the chunk that is coming; used again for each
+        self._held = 0  # how many bytes of it have come
         self._asked = 0
         self.came_in_all = 0  # bytes, those that came again included
 
@@ -103,7 +104,7 @@ class Download:
 
     def begin(self) -> list[Frames]:
         """What to say on a new connection: what is missing is asked for from its last whole chunk on."""
-        self._came.clear()
+        self._held = 0
         self._asked = self._next * SEALED_CHUNK
         return self._ask()
 
@@ -119,23 +120,30 @@ class Download:
 
     @property
     def _at(self) -> int:
-        return self._next * SEALED_CHUNK + len(self._came)
+        return self._next * SEALED_CHUNK + self._held
 
     def piece(self, message: Piece) -> Iterator[bytes]:
         """Take what came; yields the chunks that are whole, opened and verified. Raises FileDamaged, RemoteProtocolError."""
         if message.offset != self._at or self._at + len(message.data) > self._asked:
             raise RemoteProtocolError(what="a part of a file that was not asked for")
-        self._came += message.data
         self.came_in_all += len(message.data)
-        while len(self._came) >= (length := self._length(self._next)):
-            sealed = bytes(memoryview(self._came)[:length])
-            del self._came[:length]
-            try:
-                plain = sealed_file.open_chunk(self._file.key, self._next, sealed, last=self._next == self._chunks - 1)
-            except ValueError:
-                raise FileDamaged(name=self._file.name, why=f"chunk {self._next + 1} of {self._chunks} is another") from None
-            self._next += 1
-            yield plain
+        rest = memoryview(message.data)
+        while rest:
+            part = rest[: self._length(self._next) - self._held]
+            self._came[self._held : self._held + len(part)] = part
+            self._held, rest = self._held + len(part), rest[len(part) :]
+            if self._held == self._length(self._next):
+                yield self._open()
+
+    def _open(self) -> bytes:
+        """The chunk that has come."""
+        sealed = memoryview(self._came)[: self._held]
+        try:
+            plain = sealed_file.open_chunk(self._file.key, self._next, sealed, last=self._next == self._chunks - 1)
+        except ValueError:
+            raise FileDamaged(name=self._file.name, why=f"chunk {self._next + 1} of {self._chunks} is another") from None
+        self._next, self._held = self._next + 1, 0
+        return plain
 
     def more(self) -> list[Frames]:
         """What to say after something came."""

@@ -251,7 +251,7 @@ _ALICES: Final = _bundle("alice")
 
 
 _FILE: Final = File("a", 38, bytes(32), bytes(32), bytes(16))
-_FILES_BLOB: Final = seal_chunk(_FILE.key, 0, bytes(38), last=True, random=bytes)
+_FILES_BLOB: Final = bytes(seal_chunk(_FILE.key, 0, bytes(38), last=True, random=bytes))
 
 
 def _file(data: bytes) -> None:
