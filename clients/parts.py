@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import hmac
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -18,6 +20,7 @@ from core.limits import FILE_CHUNK, FILE_NAME_MAX
 from core.sealed_file import chunk_count
 
 _SUFFIX: Final = ".part"
+_BEHIND: Final = 3  # chunks that may wait for the disk
 
 
 class PartFile:
@@ -32,7 +35,11 @@ class PartFile:
         self._hash = hashlib.sha256()
         self._name = saved_name(file.name)
         self.path: Final = folder / f"{_shortened(self._name, 20)}.{file.blob.hex()[:12]}{_SUFFIX}"
-        self.chunks = 0  # that are here
+        self.chunks = 0  # that are here, or on their way to the disk
+        # Writing and hashing take longer than opening, so the next chunks are opened meanwhile.
+        self._writer = ThreadPoolExecutor(1, "securechat-part")
+        self._writing: deque[Future[None]] = deque()
+        self._error: OSError | None = None
 
     def __enter__(self) -> PartFile:
         """Open it, and take what is there already."""
@@ -54,6 +61,7 @@ class PartFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it; what has come stays, for the next time."""
+        self._writer.shutdown()
         os.close(self._fd)
 
     def _resume(self) -> None:
@@ -67,15 +75,28 @@ class PartFile:
         self.chunks = whole
 
     def write(self, plain: bytes) -> None:
-        """Append a chunk."""
+        """Append a chunk, soon. Raises FileUnwritable if one before it could not be written."""
+        self._settle(_BEHIND)
+        self._writing.append(self._writer.submit(self._append, plain))
+        self.chunks += 1
+
+    def _append(self, plain: bytes) -> None:
+        if self._error:  # what follows a gap must not be written
+            return
         view = memoryview(plain)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            raise self._unwritable(error) from error
+            self._error = error
         self._hash.update(plain)
-        self.chunks += 1
+
+    def _settle(self, most: int) -> None:
+        """Wait until no more than so many chunks are on their way; raises FileUnwritable if one could not be written."""
+        while len(self._writing) > most:
+            self._writing.popleft().result()
+        if self._error:
+            raise self._unwritable(self._error) from self._error
 
     def finish(self) -> Path:
         """All chunks have come: give the file its name, or the next one that is free, and return where it is.
@@ -83,6 +104,7 @@ class PartFile:
         A file of that name with the same content is it. Raises FileDamaged if the whole is not what was sent; then the
         part is gone.
         """
+        self._settle(0)
         if not hmac.compare_digest(self._hash.digest(), self._file.hash):
             self._remove()
             raise FileDamaged(name=self._file.name, why="its SHA-256 is another")

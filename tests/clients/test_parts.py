@@ -12,6 +12,7 @@ from clients.parts import PartFile, saved_name
 from core.content import File
 from core.errors import FileDamaged, FileUnwritable
 from core.limits import FILE_CHUNK
+from tests.net import until
 
 PLAIN = os.urandom(2 * FILE_CHUNK + 5)
 
@@ -23,6 +24,11 @@ def file_of(plain: bytes, name: str = "a.tar.gz") -> File:
 def fill(part: PartFile, plain: bytes) -> None:
     for at in range(part.chunks * FILE_CHUNK, len(plain), FILE_CHUNK):
         part.write(plain[at : at + FILE_CHUNK])
+
+
+def complete(part: PartFile) -> Path:
+    fill(part, PLAIN)
+    return part.finish()
 
 
 def test_what_was_broken_off_is_found_again_in_whole_chunks(tmp_path: Path) -> None:
@@ -107,13 +113,14 @@ def test_a_peer_makes_no_hidden_files(sent: str, saved: str) -> None:
 def test_a_full_disk_keeps_what_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with PartFile(tmp_path, file_of(PLAIN)) as part:
         part.write(PLAIN[:FILE_CHUNK])
+        until(lambda: part.path.stat().st_size == FILE_CHUNK)
 
         def full(fd: int, data: bytes) -> int:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(FileUnwritable, match="No space left on device"):
-            part.write(PLAIN[FILE_CHUNK : 2 * FILE_CHUNK])
+            complete(part)
         monkeypatch.undo()
     with PartFile(tmp_path, file_of(PLAIN)) as again:
         assert again.chunks == 1
