@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_chat, cli_doctor, cli_files, cli_past, cli_send, cli_trust
+from clients import cli_backup, cli_chat, cli_completion, cli_doctor, cli_export, cli_files, cli_past, cli_send, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
 from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
 from core import errors
@@ -42,10 +42,14 @@ for _command in (
     cli_files.download,
     cli_past.history,
     cli_past.outbox,
+    cli_export.export,
+    cli_backup.backup,
+    cli_backup.restore,
     cli_trust.verify,
     cli_trust.trust,
     cli_trust.block,
     cli_trust.key,
+    cli_completion.completion,
 ):
     cli.add_command(_command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_completion import complete_peer
 from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
 from clients.files import check_file
 from clients.progress import ProgressLine
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("args", nargs=-1, metavar="TO... [TEXT|-]")
+@click.argument("args", nargs=-1, metavar="TO... [TEXT|-]", shell_complete=complete_peer)
 @click.option("-f", "--file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
               help="A file to send; may be given several times.")  # fmt: skip
 @click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")

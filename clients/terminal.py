@@ -25,6 +25,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.BadName: USAGE,
     errors.BadAddress: USAGE,
     errors.EmptyMessage: USAGE,
+    errors.ConfigBroken: USAGE,
     errors.MessageTooLong: LIMIT,
     errors.BrokerUnreachable: NETWORK,
     errors.BrokerKeyMismatch: UNTRUSTED,
