@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -11,7 +13,7 @@ import click
 
 from clients import cli_backup, cli_chat, cli_completion, cli_doctor, cli_export, cli_files, cli_past, cli_send, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
-from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
+from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, tell
 from core import errors
 
 
@@ -64,15 +66,17 @@ def main() -> NoReturn:
     open_streams()
     settings = Settings(as_json="--json" in sys.argv)
     try:
-        cli.main(prog_name="securechat-cli", standalone_mode=False)
+        with interruptible():
+            cli.main(prog_name="securechat-cli", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.UsageError as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(USAGE)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("", err=True)
-        sys.exit(INTERRUPTED)
+        tell("")
+        os._exit(INTERRUPTED)  # all is put in order; on its usual way out, Python would at times end by the signal itself
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
     sys.exit(OK)

@@ -76,10 +76,10 @@ class Database:
         """
         with self._lock:
             outermost = self._depth == 0
-            if outermost:
-                self.query("BEGIN IMMEDIATE")
             self._depth += 1
-            try:
+            try:  # whatever happens from here on, Ctrl-C too, leaves no transaction open for others to write into
+                if outermost:
+                    self.query("BEGIN IMMEDIATE")
                 yield
                 if outermost:
                     self.query("COMMIT")

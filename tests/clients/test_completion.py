@@ -27,7 +27,7 @@ def env(broker: BrokerProcess, tmp_path: Path) -> dict[str, str]:
     """An environment in which ``securechat-cli`` is on the PATH, as it is once it is installed."""
     program = tmp_path / "bin" / "securechat-cli"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clients.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clients "$@"\n')
     program.chmod(0o755)
     home = {"SECURECHAT_HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     return {**broker.env, **home, "PATH": f"{program.parent}:{broker.env['PATH']}"}
