@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def backup(context: click.Context, /, file: Path, **options: Any) -> None:
         terminal.warn(
             f"It is not protected, as {user} has no passphrase: whoever has this file is {user}, and reads all of it."
         )
-    terminal.say("put it back, where the profile is lost, with: securechat-cli restore FILE")
+    terminal.say(f"put it back where the profile is lost: securechat-cli restore {shlex.quote(str(file))}")
 
 
 @click.command()
@@ -67,7 +68,5 @@ def restore(context: click.Context, /, file: Path, **options: Any) -> None:
             f"It is not known what became of what waited to be sent then, so it is sent no more: {listing(given_up)}\n"
             "hint: 'securechat-cli history' shows it; send again what did not come"
         )
-    terminal.say(
-        f"{restored.user} is as it was when the backup was made; mail written to a key that is newer cannot be opened, and its"
-        " senders are told"
-    )
+    terminal.say(f"{restored.user} is as it was when the backup was made")
+    terminal.say("mail that was written to a newer key cannot be opened; its senders are told")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from typing import Any, Final
 
 import click
@@ -41,6 +40,8 @@ def completion(context: click.Context, /, shell: str, **options: Any) -> None:
 
 def complete_peer(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The peers of the profile whose names begin so; none where that is not clear, or cannot be read."""
+    import sqlite3
+
     with contextlib.suppress(SecureChatError, click.UsageError, sqlite3.Error, OSError):
         return [CompletionItem(name) for name in _peers(context) if name.startswith(begun.lower())]
     return []

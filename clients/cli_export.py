@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_completion import complete_conversation
-from clients.cli_past import concerns, outcomes_of
+from clients.cli_past import concerns
 from clients.cli_settings import merge, open_profile, shared_options
 from clients.export import MarkdownExport
 from clients.terminal import Terminal
 from clients.view import message_json, sent_json
-from core.events import MessageReceived, MessageSent, Outcome
+from core.events import MessageReceived, MessageSent, Outcome, Receipt
 from core.names import normalise_name
 
 if TYPE_CHECKING:
+    from clients.history import StoredHistory
     from clients.profiles import OpenProfile
 
 _Put = Callable[[str, dict[str, object] | None], None]
@@ -80,7 +81,7 @@ def _target(terminal: Terminal, output: Path | None) -> Iterator[_Put]:
 def _write(profile: OpenProfile, whom: str | None, put: _Put) -> int:
     """Write what was said; returns how many messages it was."""
     history, user = profile.store.history, profile.user
-    outcomes = outcomes_of(history)
+    outcomes = _outcomes_of(history)
     markdown = MarkdownExport(user, whom)
     count = 0
     put(markdown.title(time.time()), None)
@@ -95,3 +96,12 @@ def _write(profile: OpenProfile, whom: str | None, put: _Put) -> int:
             became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
             put(markdown.sent(event, became), sent_json(event, user, became))
     return count
+
+
+def _outcomes_of(history: StoredHistory) -> dict[bytes, dict[str, Outcome]]:
+    """What became of each message that was sent, by its id and recipient: it stands behind the message itself."""
+    outcomes: dict[bytes, dict[str, Outcome]] = {}
+    for entry in history.after(0):
+        if isinstance(entry.event, Receipt):
+            outcomes.setdefault(entry.event.id, {})[entry.event.user] = entry.event.outcome
+    return outcomes

@@ -20,7 +20,6 @@ from core.messages import Mode
 from core.names import EVERYONE, normalise_name
 
 if TYPE_CHECKING:
-    from clients.history import StoredHistory
     from clients.profiles import OpenProfile
 
 
@@ -42,10 +41,12 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
     settings = merge(context, **options)
     whom = normalise_name(peer) if peer else None
     found: deque[MessageReceived | MessageSent] = deque(maxlen=limit)
+    outcomes: dict[bytes, dict[str, Outcome]] = {}
     with open_profile(settings) as profile:
-        outcomes = outcomes_of(profile.store.history)
         for entry in profile.store.history.after(0):
             match entry.event:
+                case Receipt(id_, user, outcome):
+                    outcomes.setdefault(id_, {})[user] = outcome
                 case MessageReceived() | MessageSent() as event if concerns(event, whom) and _contains(event, search):
                     found.append(event)
                 case _:
@@ -61,15 +62,6 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
             settings.terminal.data(_under(head, text_of(event.content)), sent_json(event, user, became))
     if not found:
         settings.terminal.say("nothing was found")
-
-
-def outcomes_of(history: StoredHistory) -> dict[bytes, dict[str, Outcome]]:
-    """What became of each message that was sent, by its id and recipient."""
-    outcomes: dict[bytes, dict[str, Outcome]] = {}
-    for entry in history.after(0):
-        if isinstance(entry.event, Receipt):
-            outcomes.setdefault(entry.event.id, {})[entry.event.user] = entry.event.outcome
-    return outcomes
 
 
 def concerns(event: MessageReceived | MessageSent, peer: str | None) -> bool:

@@ -32,7 +32,7 @@ _CONFIG = """
 
 `securechat-cli` and the page read `$XDG_CONFIG_HOME/securechat/config.toml`; where that variable is not set, it is
 `~/.config/securechat/config.toml`. It may have these keys, all of them texts. There is no place for a secret in it: passphrases
-and invites are asked for, or read from files of their own.
+and invites are asked for, or read from files of their own. The page takes `broker` and `home` from it.
 
 | key | like | means |
 | --- | --- | --- |

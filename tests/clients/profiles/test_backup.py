@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -214,6 +215,25 @@ def test_what_cannot_be_written_is_said(alice: Env, tmp_path: Path) -> None:
     done = cli({**alice, "SECURECHAT_HOME": str(tmp_path / "file")}, "restore", str(tmp_path / "alice.backup"))
     assert done.code == 1
     assert "cannot be written" in done.err
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(alice: Env, tmp_path: Path) -> None:
+    kept = tmp_path / "alice.backup"
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))  # a profile's database is larger
+
+    full = cli(alice, "backup", str(kept), preexec_fn=little_room)
+    assert full.code == 1
+    assert f"{kept} was not written: File too large" in full.err
+    assert folder(tmp_path) == ["alice"]
+    back_up(alice, kept)
+    lose(alice)
+    full = cli(alice, "restore", str(kept), preexec_fn=little_room)
+    assert full.code == 1
+    assert "cannot be written: File too large" in full.err
+    assert folder(Path(alice["SECURECHAT_HOME"])) == []
+    ok(cli(alice, "restore", str(kept)))
 
 
 @pytest.mark.parametrize(
