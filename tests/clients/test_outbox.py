@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -299,3 +300,20 @@ def test_a_profile_from_a_backup_numbers_anew_and_gives_up_what_waited(tmp_path:
         copy = one.outbox.copy(stored.mid, "bob")
         assert copy
         assert copy.proofs == (PROOF,)
+
+
+def test_ctrl_c_as_a_turn_begins_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(store(tmp_path)) as one:
+        query = one.query
+
+        def interrupted(sql: str, *values: object) -> list[tuple[Any, ...]]:
+            query(sql, *values)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(one, "query", interrupted)
+        with pytest.raises(KeyboardInterrupt), one.together():
+            pass
+        monkeypatch.undo()
+        one.outbox.add(message())
+        with closing(store(tmp_path)) as other:
+            assert len(other.outbox.waiting()) == 1
