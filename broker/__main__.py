@@ -81,6 +81,8 @@ def cli(
 
     It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
     the same folder, also while it runs.
+
+    Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C
     """
     context.obj = data or default_data_dir()
     if context.invoked_subcommand is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -9,9 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_chat, cli_doctor, cli_files, cli_past, cli_send, cli_trust
+from clients import cli_backup, cli_chat, cli_completion, cli_doctor, cli_export, cli_files, cli_past, cli_send, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
-from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
+from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, tell
 from core import errors
 
 
@@ -42,10 +44,14 @@ for _command in (
     cli_files.download,
     cli_past.history,
     cli_past.outbox,
+    cli_export.export,
+    cli_backup.backup,
+    cli_backup.restore,
     cli_trust.verify,
     cli_trust.trust,
     cli_trust.block,
     cli_trust.key,
+    cli_completion.completion,
 ):
     cli.add_command(_command)
 
@@ -60,15 +66,17 @@ def main() -> NoReturn:
     open_streams()
     settings = Settings(as_json="--json" in sys.argv)
     try:
-        cli.main(prog_name="securechat-cli", standalone_mode=False)
+        with interruptible():
+            cli.main(prog_name="securechat-cli", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.UsageError as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(USAGE)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("", err=True)
-        sys.exit(INTERRUPTED)
+        tell("")
+        os._exit(INTERRUPTED)  # all is put in order; on its usual way out, Python would at times end by the signal itself
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
     sys.exit(OK)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_completion import complete_peer
 from clients.cli_files import save, saved_json
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
 from clients.terminal import Terminal, faint, strong
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--from", "sender", metavar="USER", help="Only messages from this user.")
+@click.option("--from", "sender", metavar="USER", shell_complete=complete_peer, help="Only messages from this user.")
 @click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=Duration(), help="Stop with exit code 8 if N messages did not come in this time.")
 @click.option(

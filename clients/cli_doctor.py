@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, Settings, home_of, merge, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, Settings, guest_name, home_of, merge, named_profile, shared_options
 from clients.terminal import OK, OTHER, faint
 from clients.view import clean
-from core.names import normalise_name
 
 if TYPE_CHECKING:
     from clients.doctor import Finding
@@ -61,8 +60,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield look.check_libraries()
     yield look.check_terminal(sys.stdout.encoding if sys.stdout else None)
     yield look.check_home(home)
-    named = settings.profile or os.environ.get("SECURECHAT_PROFILE")
-    names = [] if settings.user else [normalise_name(named)] if named else Keystore.names(home)
+    guest, named = guest_name(settings), named_profile(settings)
+    names = [] if guest else [named] if named else Keystore.names(home)
     for name in names:
         yield from look.check_profile(home, name)
     asked: set[BrokerAddress] = set()

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_completion import complete_conversation
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
 from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
 from clients.view import content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core import errors
 from core.encoding import b64url
-from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
+from core.events import MessageReceived, MessageSent, Outcome, Receipt
 from core.messages import Mode
-from core.names import normalise_name
+from core.names import EVERYONE, normalise_name
 
 if TYPE_CHECKING:
     from clients.profiles import OpenProfile
-    from core.outbox import Outgoing
 
 
 @click.command()
-@click.argument("peer", required=False)
+@click.argument("peer", required=False, shell_complete=complete_conversation)
 @click.option("--search", metavar="TEXT", help="Only messages that contain TEXT, in whatever case.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", default=50, show_default=True, help="The last N messages.")
 @shared_options
@@ -47,7 +47,7 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
             match entry.event:
                 case Receipt(id_, user, outcome):
                     outcomes.setdefault(id_, {})[user] = outcome
-                case MessageReceived() | MessageSent() as event if _matches(event, whom, search):
+                case MessageReceived() | MessageSent() as event if concerns(event, whom) and _contains(event, search):
                     found.append(event)
                 case _:
                     pass
@@ -64,16 +64,19 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
         settings.terminal.say("nothing was found")
 
 
-def _matches(event: MessageReceived | MessageSent, peer: str | None, search: str | None) -> bool:
+def concerns(event: MessageReceived | MessageSent, peer: str | None) -> bool:
+    """Whether something was said with ``peer``: a name, or ``everyone``; None is whoever it is."""
     people: tuple[str, ...]
-    if isinstance(event, MessageReceived):
-        message = event.message
-        everyone, people, text = message.everyone, (message.sender,), text_of(message.content)
+    if isinstance(event, MessageSent):
+        everyone, people = event.everyone, event.to
     else:
-        everyone, people, text = event.everyone, event.to, text_of(event.content)
-    if peer is not None and not (everyone if peer == "everyone" else not everyone and peer in people):
-        return False
-    return search is None or search.casefold() in text.casefold()
+        everyone, people = event.message.everyone, (event.message.sender,)
+    return peer is None or (everyone if peer == EVERYONE else not everyone and peer in people)
+
+
+def _contains(event: MessageReceived | MessageSent, search: str | None) -> bool:
+    content = event.content if isinstance(event, MessageSent) else event.message.content
+    return search is None or search.casefold() in text_of(content).casefold()
 
 
 def _print_received(terminal: Terminal, event: MessageReceived) -> None:
@@ -181,18 +184,5 @@ def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **op
         if unknown := [one for one in ids if one not in known]:
             raise click.UsageError(f"Nothing with the id {unknown[0]} waits to be sent; nothing was dropped.")
         dropped = [one for one in waiting if everything or b64url(one.id) in ids]
-        _drop(profile, dropped)
+        profile.store.drop(dropped, int(time.time() * 1000))
     settings.terminal.say(f"{len({one.id for one in dropped})} dropped")
-
-
-def _drop(profile: OpenProfile, envelopes: list[Outgoing]) -> None:
-    now = int(time.time() * 1000)
-    store = profile.store
-    with store.together():
-        news: list[Event] = [
-            Receipt(one.id, user, Outcome.DROPPED)
-            for one in envelopes
-            for user in one.to
-            if store.outbox.settle(one.mid, user, Outcome.DROPPED, now)
-        ]
-        store.history.record(news, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_completion import complete_peer
 from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
 from clients.files import check_file
 from clients.progress import ProgressLine
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("args", nargs=-1, metavar="TO... [TEXT|-]")
+@click.argument("args", nargs=-1, metavar="TO... [TEXT|-]", shell_complete=complete_peer)
 @click.option("-f", "--file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
               help="A file to send; may be given several times.")  # fmt: skip
 @click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")
@@ -156,13 +158,21 @@ def _recipients_and_text(args: tuple[str, ...], *, everyone: bool, files: bool) 
         return to, None
     if rest and rest != ("-",):
         try:
-            rest[0].encode()
-        except UnicodeEncodeError:
+            return to, _decoded(rest[0])
+        except UnicodeError:
             raise click.UsageError("TEXT is not text in UTF-8; nothing was sent.") from None
-        return to, rest[0]
     if not rest and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("There is no text. Put it last, in quotes, or pipe it in: df -h | securechat-cli send ops")
     return to, _standard_input()
+
+
+def _decoded(argument: str) -> str:
+    """What was typed. What the locale cannot decode may be UTF-8 all the same: cron and containers often have no locale."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8")
+    return argument
 
 
 def _standard_input() -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from clients.config_file import with_config
 from clients.terminal import Terminal
 from core import errors
 from core.messages import Mode
@@ -22,6 +23,7 @@ from core.names import normalise_name
 if TYPE_CHECKING:
     from clients.chat import ChatClient
     from clients.profiles import OpenProfile
+    from core.address import BrokerAddress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
@@ -86,7 +88,7 @@ def shared_options(command: _F) -> _F:
         click.option(
             "--profile", metavar="NAME", help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]"
         ),
-        click.option("--as", "user", metavar="NAME", help="Act as this guest; its keys live in memory."),
+        click.option("--as", "user", metavar="NAME", help="Act as this guest; its keys live in memory.  [env: SECURECHAT_AS]"),
     ):
         command = option(command)
     return command
@@ -102,18 +104,50 @@ def home_of(settings: Settings) -> Path:
     """Where profiles are kept."""
     from clients.keystore import choose_home
 
-    return choose_home(settings.home, os.environ)
+    return choose_home(settings.home, with_config(os.environ))
+
+
+def _named(settings: Settings) -> tuple[str | None, str | None]:
+    """The guest or the profile that was named, by flags or else by the environment or the config file."""
+    if settings.user and settings.profile:
+        raise click.UsageError("--as is for a guest and --profile for a profile; give one of them.")
+    if settings.user or settings.profile:
+        return settings.user, settings.profile
+    around = with_config(os.environ)
+    guest, profile = around.get("SECURECHAT_AS"), around.get("SECURECHAT_PROFILE")
+    if guest and profile:
+        raise click.UsageError("SECURECHAT_AS is for a guest and SECURECHAT_PROFILE for a profile; set one of them.")
+    return guest, profile
+
+
+def guest_name(settings: Settings) -> str | None:
+    """The guest to act as, if one was named."""
+    guest, _ = _named(settings)
+    return normalise_name(guest) if guest else None
+
+
+def named_profile(settings: Settings) -> str | None:
+    """The profile to act as, if one was named. Raises click.UsageError where a guest was named, too."""
+    _, profile = _named(settings)
+    return normalise_name(profile) if profile else None
+
+
+def broker_for(settings: Settings, fallback: BrokerAddress | None = None) -> BrokerAddress:
+    """The broker to use; see ``clients.discovery.choose_broker``."""
+    from clients.discovery import choose_broker
+
+    return choose_broker(settings.broker, with_config(os.environ), fallback=fallback)
 
 
 def profile_name(settings: Settings) -> str | None:
-    """The profile to act as; None for a guest. Raises click.UsageError where it is not clear."""
-    if settings.user and settings.profile:
-        raise click.UsageError("--as is for a guest and --profile for a profile; give one of them.")
-    if settings.user:
+    """The profile to act as: the named one or, if no guest was named, the only one; None for a guest.
+
+    Raises click.UsageError where it is not clear.
+    """
+    if guest_name(settings):
         return None
-    named = settings.profile or os.environ.get("SECURECHAT_PROFILE")
-    if named:
-        return normalise_name(named)
+    if named := named_profile(settings):
+        return named
     home = home_of(settings)
     if not (home / "profiles").is_dir():
         return None
@@ -133,7 +167,7 @@ def open_profile(settings: Settings) -> Iterator[OpenProfile]:
 
     name = profile_name(settings)
     if name is None:
-        raise errors.ProfileMissing(name=settings.user or "NAME")
+        raise errors.ProfileMissing(name=guest_name(settings) or "NAME")
     home = home_of(settings)
     passphrase = None
     if Keystore(home, name).needs_passphrase:
@@ -165,7 +199,6 @@ def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool
     With ``offline`` a profile's need not be connected: a broker that cannot be reached now may be later.
     """
     from clients.chat import ChatClient
-    from clients.discovery import choose_broker
 
     if settings.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s:%(name)s:%(message)s")
@@ -173,11 +206,10 @@ def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool
         who: str | OpenProfile
         if profile_name(settings) is not None:
             who = stack.enter_context(open_profile(settings))
-            broker = choose_broker(settings.broker, os.environ, fallback=who.broker)
+            broker = broker_for(settings, fallback=who.broker)
         else:
-            name = settings.user or os.environ.get("SECURECHAT_AS")
-            who = normalise_name(name) if name else f"{GUEST_PREFIX}{os.urandom(3).hex()}"
-            broker = choose_broker(settings.broker, os.environ)
+            who = guest_name(settings) or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
+            broker = broker_for(settings)
         client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
         client.start()
         try:

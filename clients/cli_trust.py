@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_completion import complete_peer
+from clients.cli_settings import broker_for, home_of, merge, open_profile, read_passphrase, shared_options
 from clients.terminal import UNTRUSTED, Terminal, strong
 from core import errors
 from core.address import BrokerAddress
@@ -39,7 +39,6 @@ def init(
     securechat-cli init alice
     securechat-cli init alice --invite-file invite.txt
     """
-    from clients.discovery import choose_broker
     from clients.making import make_profile
 
     settings = merge(context, **options)
@@ -50,7 +49,7 @@ def init(
     passphrase = read_passphrase(settings, "A passphrase for its keys (empty for none)", twice=True)
     if address is None:
         with contextlib.suppress(errors.NoBrokerFound):
-            address = choose_broker(settings.broker, os.environ)
+            address = broker_for(settings)
     profile, claimed = make_profile(home, user, passphrase, address, signing)
     with contextlib.closing(profile):
         kid = profile.keys.kid
@@ -66,7 +65,7 @@ def init(
 
 
 @click.command()
-@click.argument("peer")
+@click.argument("peer", shell_complete=complete_peer)
 @click.option("--number", metavar="N", help="The 60 digits that PEER reads to you; spaces do not matter.")
 @click.option("--yes", is_flag=True, help="You have compared the number: mark PEER as verified.")
 @shared_options
@@ -99,7 +98,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
 
 
 @click.command()
-@click.argument("peer")
+@click.argument("peer", shell_complete=complete_peer)
 @shared_options
 @click.pass_context
 def trust(context: click.Context, /, peer: str, **options: Any) -> None:
@@ -117,7 +116,7 @@ def trust(context: click.Context, /, peer: str, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("peer")
+@click.argument("peer", shell_complete=complete_peer)
 @shared_options
 @click.pass_context
 def block(context: click.Context, /, peer: str, **options: Any) -> None:

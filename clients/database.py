@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from core.errors import StoreFailed
 
@@ -67,7 +68,7 @@ class Database:
         elif found != version:
             raise StoreFailed(path=self._path, why=f"it is of version {found}, and this program knows {version}")
 
-    @contextmanager
+    @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """What is written within is on disk together at its end, or none of it; nobody else writes meanwhile.
 
@@ -75,10 +76,10 @@ class Database:
         """
         with self._lock:
             outermost = self._depth == 0
-            if outermost:
-                self.query("BEGIN IMMEDIATE")
             self._depth += 1
-            try:
+            try:  # whatever happens from here on, Ctrl-C too, leaves no transaction open for others to write into
+                if outermost:
+                    self.query("BEGIN IMMEDIATE")
                 yield
                 if outermost:
                     self.query("COMMIT")
@@ -103,7 +104,29 @@ class Database:
             except sqlite3.Error as error:
                 raise StoreFailed(path=self._path, why=str(error)) from error
 
+    def snapshot(self) -> bytes:
+        """The whole database as a file's bytes, as it is at one moment, whoever else writes to it; raises StoreFailed."""
+        with self._lock, contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+            try:
+                self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = MEMORY")
+                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise StoreFailed(path=self._path, why=f"it is damaged: {found}")
+                return copy.serialize()
+            except sqlite3.Error as error:
+                raise StoreFailed(path=self._path, why=str(error)) from error
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def look_into(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows of a query to a database that others may be writing; nothing is written. Raises sqlite3.Error and OSError."""
+    # Without a write-ahead log nobody writes, and no file is made beside it.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    address = f"file:{quote(str(path))}?{how}"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_BUSY_MS / 1000)) as database:
+        return database.execute(sql, values).fetchall()

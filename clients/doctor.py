@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import zmq
 
 from clients.chat import ChatClient
+from clients.config_file import config_path, with_config
+from clients.database import look_into
 from clients.discovery import VARIABLE, choose_broker, find_broker
 from clients.keystore import Keystore
 from clients.profiles import BROKER_SETTING, DATABASE
@@ -31,7 +32,6 @@ from core.places import FILE_NAME, default_data_dir, runtime_copy
 _DISTRIBUTION: Final = "securechat-rsa"
 _REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<least>[0-9.]+)\Z")
 _PYTHON: Final = (3, 11)
-_BUSY: Final = 10.0  # seconds to wait for another process that writes
 _SIGNS: Final = "äöü …·✓✗█▀▄"
 
 
@@ -140,7 +140,7 @@ def check_profile(home: Path, name: str) -> Iterator[Finding]:
 
 
 def _check_database(path: Path, name: str) -> Finding:
-    restore = "Restore the profile's folder from a backup."
+    restore = "Move the profile's folder away, and put it back from a backup with: securechat-cli restore FILE"
     if not path.exists():
         return Finding(
             "database", ok=False, text=f"{path} is missing: pins and history are in it", advice=restore, profile=name
@@ -170,19 +170,16 @@ def pinned_broker(home: Path, name: str) -> BrokerAddress | None:
 
 
 def _query(path: Path, sql: str, *values: object) -> object:
-    """The first value of the first row, or None; of a database that others may be writing."""
-    # Without a write-ahead log nobody writes, and no file is made beside it.
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    address = f"file:{quote(str(path))}?{how}"
-    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=_BUSY)) as database:
-        row = database.execute(sql, values).fetchone()
-        return row[0] if row else None
+    """The first value of the first row, or None."""
+    rows = look_into(path, sql, *values)
+    return rows[0][0] if rows else None
 
 
 def find(named: str | None, environ: Mapping[str, str], pinned: BrokerAddress | None) -> tuple[Finding, BrokerAddress | None]:
     """Which broker would be used, and from where that is known."""
     try:
-        address = choose_broker(named, environ, fallback=pinned)
+        around = with_config(environ)
+        address = choose_broker(named, around, fallback=pinned)
     except NoBrokerFound as error:
         left = [path for path in (runtime_copy(), default_data_dir() / FILE_NAME) if path.exists()]
         if left:
@@ -191,8 +188,8 @@ def find(named: str | None, environ: Mapping[str, str], pinned: BrokerAddress | 
         return _failed("broker", error), None
     except SecureChatError as error:
         return _failed("broker", error), None
-    if named or environ.get(VARIABLE):
-        source = "named by --broker" if named else f"named by {VARIABLE}"
+    if named or around.get(VARIABLE):
+        source = "named by --broker" if named else f"named by {VARIABLE if environ.get(VARIABLE) else config_path()}"
     else:
         with contextlib.suppress(SecureChatError):
             if find_broker() == address:

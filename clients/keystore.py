@@ -75,6 +75,11 @@ class Keystore:
         """Whether opening it takes a passphrase; raises what ``open`` raises."""
         return is_locked(self._read())
 
+    @property
+    def content(self) -> bytes:
+        """The keystore as it is on disk, encrypted if it has a passphrase; raises what ``open`` raises of reading it."""
+        return self._read()
+
     def open(self, passphrase: str | None) -> Profile:
         """Read the profile. Raises ProfileMissing, KeystoreUnsafe, KeystoreUnreadable, KeystoreLocked, WrongPassphrase or
         KeystoreDamaged; a keystore that cannot be read is never written to.

@@ -163,6 +163,13 @@ class StoredOutbox:
             )
             return True
 
+    def count_anew(self) -> None:
+        """Begin to number from 1, in a new counter space. The numbers of the old one mean nothing there."""
+        with self._database.together():
+            self._database.query("UPDATE copies SET kid = NULL, n = 0")
+            self._database.query("DELETE FROM numbers")
+            self._database.query("DELETE FROM void")
+
     def void(self, user: str, kid: bytes) -> Sequence[int]:
         """See ``Outbox``."""
         return [n for (n,) in self._database.query("SELECT n FROM void WHERE user = ? AND kid = ? ORDER BY n", user, kid)]

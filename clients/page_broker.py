@@ -8,6 +8,7 @@ from typing import Final
 import streamlit as st
 from streamlit_autorefresh import st_autorefresh
 
+from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.page_log import plain
 from core.errors import NoBrokerFound, SecureChatError
@@ -18,7 +19,7 @@ REFRESH_MS: Final = 2000
 def local_broker() -> tuple[str, SecureChatError | None]:
     """The address of the broker of this machine or, if there is none, an empty text and perhaps why."""
     try:
-        return choose_broker(None, os.environ).url, None
+        return choose_broker(None, with_config(os.environ)).url, None
     except NoBrokerFound:
         return "", None
     except SecureChatError as error:

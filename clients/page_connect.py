@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -10,12 +11,13 @@ import streamlit as st
 from clients import page_unlock
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
+from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.page_broker import local_broker, say_error, wait_for_broker
 from clients.page_log import plain
 from clients.page_state import Chat, begin_chat
 from core.address import BrokerAddress
-from core.errors import NoBrokerFound, SecureChatError
+from core.errors import ConfigBroken, NoBrokerFound, SecureChatError
 from core.names import normalise_name
 
 _NAME, _BROKER, _ERROR, _WHO = "name", "broker", "connect_error", "who"
@@ -25,14 +27,19 @@ _PROFILE: Final = "Profile"
 
 def show() -> None:
     """Draw the form."""
-    if _WHO not in st.session_state:
-        st.session_state[_WHO] = _PROFILE if page_unlock.asked_for() else _GUEST
     with st.container(key="connect"):
         st.html(
             '<div class="sc-hello"><div class="sc-logo"></div><div role="heading" aria-level="1">SecureChat</div>'
             "<p>End-to-end encrypted chat, with an RSA key pair for each name.</p></div>"
         )
         _warn_if_exposed()
+        try:
+            with_config(os.environ)
+        except ConfigBroken as trouble:
+            say_error(trouble)
+            return
+        if _WHO not in st.session_state:
+            st.session_state[_WHO] = _PROFILE if page_unlock.asked_for() else _GUEST
         st.segmented_control(
             "Connect as", [_GUEST, _PROFILE], key=_WHO, required=True, label_visibility="collapsed", width="stretch"
         )

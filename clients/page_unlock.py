@@ -13,6 +13,7 @@ from typing import Final
 import streamlit as st
 
 from clients.chat import ChatClient
+from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.keystore import Keystore, choose_home
 from clients.making import make_profile
@@ -79,7 +80,7 @@ def prefill(client: ChatClient) -> None:
 
 
 def _home() -> Path:
-    return choose_home(None, os.environ)
+    return choose_home(None, with_config(os.environ))
 
 
 def _forget_errors() -> None:
@@ -171,4 +172,4 @@ def _begin(profile: OpenProfile, broker: BrokerAddress | None) -> None:
 def _broker(own: BrokerAddress | None) -> BrokerAddress:
     """The broker that was typed, else the profile's own, else the page's; raises NoBrokerFound and BadAddress."""
     typed = st.session_state.get(_BROKER, "").strip()
-    return choose_broker(typed or None, {} if own else os.environ, fallback=own)
+    return choose_broker(typed or None, {} if own else with_config(os.environ), fallback=own)

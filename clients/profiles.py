@@ -62,6 +62,11 @@ class OpenProfile:
         """The CURVE secret key by which brokers know this profile; 32 bytes."""
         return self.keys.curve_secret
 
+    @property
+    def keystore(self) -> bytes:
+        """The keystore as it is on disk, under the profile's passphrase if there is one."""
+        return self._keystore.content
+
     def identity(self) -> Identity:
         """The keys as a session takes them, with a bundle that is valid now, however long the profile was not used."""
         return self.renewed() or self._identity()

@@ -16,9 +16,11 @@ from clients.outbox import SCHEMA as OUTBOX_SCHEMA
 from clients.outbox import StoredOutbox
 from clients.tickets import SCHEMA as UPLOADS_SCHEMA
 from clients.tickets import StoredTickets
+from core.events import Event, Outcome, Receipt
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Pin, Taken
 from core.order import Stream
+from core.outbox import Outgoing
 from core.vault import Records
 
 VERSION: Final = 1
@@ -63,6 +65,31 @@ class Store(Database):
     def set_setting(self, name: str, value: str) -> None:
         """Keep a setting of the profile."""
         self.query("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, value)
+
+    def drop(self, envelopes: Iterable[Outgoing], now_ms: int) -> None:
+        """Give up envelopes that wait to be sent; the history says so."""
+        with self.together():
+            news: list[Event] = [
+                Receipt(one.id, user, Outcome.DROPPED)
+                for one in envelopes
+                for user in one.to
+                if self.outbox.settle(one.mid, user, Outcome.DROPPED, now_ms)
+            ]
+            self.history.record(news, now_ms)
+
+    def begin_anew(self, now_ms: int) -> list[Outgoing]:
+        """Forget how far a lost copy of this profile had come, when this one was made from a backup.
+
+        What waited to be sent is given up, and returned: it may have been sent since, and a recipient who has it would miss
+        the number under which it came again. Uploads begin anew.
+        """
+        with self.together():
+            waiting = self.outbox.waiting()
+            self.drop(waiting, now_ms)
+            self.outbox.count_anew()
+            for ticket in self.tickets.all():
+                self.tickets.drop(ticket.blob)
+        return waiting
 
     def pin(self, user: str) -> Pin | None:
         """See ``core.memory.Memory``."""

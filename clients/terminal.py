@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Final, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NoReturn, TextIO
 
 import click
 
@@ -25,6 +27,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.BadName: USAGE,
     errors.BadAddress: USAGE,
     errors.EmptyMessage: USAGE,
+    errors.ConfigBroken: USAGE,
     errors.MessageTooLong: LIMIT,
     errors.BrokerUnreachable: NETWORK,
     errors.BrokerKeyMismatch: UNTRUSTED,
@@ -108,20 +111,20 @@ class Terminal:
             click.echo(_printable(text, sys.stdout.encoding), color=_color(sys.stdout))
             sys.stdout.flush()
         except BrokenPipeError:  # whoever read the output has had enough
-            _discard_output()
+            _discard(sys.stdout)
             sys.exit(BROKEN_PIPE)
         except OSError as error:
-            _discard_output()
+            _discard(sys.stdout)
             raise OutputFailed(why=error.strerror) from error
 
     def say(self, text: str) -> None:
         """Tell a person something, unless they asked for quiet."""
         if not self.quiet:
-            click.echo(_printable(text, sys.stderr.encoding), err=True, color=_color(sys.stderr))
+            tell(text)
 
     def warn(self, text: str) -> None:
         """Tell a person something that must not be missed."""
-        click.echo(_printable(text, sys.stderr.encoding), err=True, color=_color(sys.stderr))
+        tell(text)
 
     def fail(self, error: errors.SecureChatError) -> NoReturn:
         """Say what went wrong and what to do about it, and exit."""
@@ -148,9 +151,41 @@ def open_streams() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def _discard_output() -> None:
+def tell(text: str) -> None:
+    """Say something on standard error. That it cannot be said changes nothing about what was done."""
+    try:
+        click.echo(_printable(text, sys.stderr.encoding), err=True, color=_color(sys.stderr))
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
     # Without this, Python would try to write what is left once more on its way out, and complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within, Ctrl-C raises KeyboardInterrupt, so that what was begun is put in order.
+
+    After it, it does nothing: what is done is done, and the exit code is to say so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
+        yield
+        return
+
+    def unraisable(hook: sys.UnraisableHookArgs) -> None:
+        if isinstance(hook.exc_value, KeyboardInterrupt):  # raised in a place from which nothing can be raised
+            os._exit(INTERRUPTED)
+        sys.__unraisablehook__(hook)
+
+    sys.unraisablehook = unraisable
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def strong(text: str) -> str:

@@ -39,6 +39,11 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── KeystoreUnwritable      … or written
     ├── StoreFailed             a profile's database that cannot be used
     │   └── RecordDamaged           … because what is in it was altered
+    ├── NotWritten              a file that was asked for and could not be made
+    │   └── AlreadyThere            … because something has its name
+    ├── NotABackup              a file that is no backup of a profile
+    ├── BackupDamaged           … or one that is not whole
+    ├── ConfigBroken            a config.toml that is not understood
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
@@ -286,6 +291,32 @@ class RecordDamaged(StoreFailed):
     """A record in the profile's database is damaged, or was written under another key."""
 
     hint = "Restore the profile from a backup."
+
+
+class NotWritten(SecureChatError):
+    """{path} was not written: {why}."""
+
+
+class AlreadyThere(NotWritten):
+    """{path} is there already, and was left as it is."""
+
+    hint = "Name a file that is not there yet."
+
+
+class NotABackup(SecureChatError):
+    """{path} is no backup of a profile: {why}. Nothing was restored."""
+
+
+class BackupDamaged(SecureChatError):
+    """The backup {path} is damaged or not all there. Nothing was restored."""
+
+    hint = "Copy it again from where it was made, or take an older one."
+
+
+class ConfigBroken(SecureChatError):
+    """{path} cannot be used: {why}."""
+
+    hint = "{advice}"
 
 
 class ProfileMissing(SecureChatError):

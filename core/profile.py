@@ -86,6 +86,16 @@ class Profile:
         """The profile with a bundle that is valid for another 30 days, if half of that is over; else itself."""
         return replace(self, seq=self.seq + 1, bundled=int(now)) if now - self.bundled > _RENEW_BUNDLE else self
 
+    def restored(self, opening: OpeningKey, now: float, *, random: Callable[[int], bytes]) -> Profile:
+        """The profile as a backup of it goes on, which does not know how far the profile had come since.
+
+        It counts its messages in a new space, so that no number is used for two. Its ``seq`` goes on from the time, in seconds
+        since 1970, which is above all that it has had: they grow by one in a day. And it has a new encryption key, for who
+        found the backup may have the old ones.
+        """
+        after = self.rotated(opening, now)
+        return replace(after, seq=max(after.seq, int(now)), sid=random(MID_BYTES))
+
     def without_old_keys(self, drained_at: float) -> Profile:
         """The profile without the keys superseded at least 7 days before its mail was last seen to be all there."""
         kept = tuple(aged for aged in self.keys if not aged.superseded or drained_at - aged.superseded < KEEP_OLD)

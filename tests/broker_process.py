@@ -113,7 +113,7 @@ def broker_command(*args: str) -> list[str]:
 
 
 def cli_command(*args: str | bytes) -> list[str | bytes]:
-    return [sys.executable, "-m", "clients.cli", *args]
+    return [sys.executable, "-m", "clients", *args]
 
 
 class BrokerProcess(Running):

@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from broker.__main__ import cli as securechat_broker
+from clients import terminal
 from clients.cli import cli as securechat_cli
+from scripts.command_reference import PROGRAMS, commands, page
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*(?: ; .+)?")
@@ -121,6 +123,29 @@ def test_commands_that_a_page_mentions_exist(document: str) -> None:
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
     found = [_command(securechat_cli, words) for _, words in _mentions("say `securechat-cli --as bob sned alice 'x'` and")]
     assert found == ["sned"]
+
+
+COMMANDS = [(full, command) for name, group in PROGRAMS.items() for full, command in ((name, group), *commands(name, group))]
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "COMMANDS.md").read_text() == page(), "run: python -m scripts.command_reference"
+    assert "(docs/COMMANDS.md)" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("full", "command"), COMMANDS, ids=[full for full, _ in COMMANDS])
+def test_each_command_and_each_option_says_what_it_is_for(full: str, command: click.Command) -> None:
+    assert command.help
+    assert f"\n### {full}\n" in page() or full in PROGRAMS
+    silent = [one.name for one in command.params if isinstance(one, click.Option) and not (one.help or "").endswith((".", "]"))]
+    assert silent == []
+
+
+def test_each_exit_code_is_explained() -> None:
+    text = (ROOT / "docs" / "TROUBLESHOOTING.md").read_text()
+    explained = {int(code) for code in re.findall(r"^\| ([0-9]+) \|", text, re.MULTILINE)}
+    codes = {value for name, value in vars(terminal).items() if name.isupper() and isinstance(value, int)}
+    assert codes == explained
 
 
 def test_the_page_listens_on_this_machine_only_and_reports_to_nobody() -> None:

@@ -39,7 +39,7 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     def take(env: dict[str, str]) -> None:
         for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
             monkeypatch.setenv(name, env[name])
-        for name in [name for name in os.environ if name.startswith("SECURECHAT_") or name == "XDG_DATA_HOME"]:
+        for name in [name for name in os.environ if name.startswith(("SECURECHAT_", "XDG_DATA_", "XDG_CONFIG_"))]:
             monkeypatch.delenv(name)
 
     return take

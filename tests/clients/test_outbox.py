@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.attacks.lies import Town
 
 NOW = 1_800_000_000_000
 KID, OTHER = bytes([1]) * 32, bytes([2]) * 32
+PROOF = bytes([4]) * 32
 DATA_KEY = bytes([5]) * 32
 LEASE = 30_000
 
@@ -277,3 +279,41 @@ def test_a_session_that_lives_holds_what_it_has_claimed(tmp_path: Path) -> None:
             assert other.outbox.claim(1, town.now.ms) == []
         town.pass_time(LEASE / 1000 + 1)
         assert len(other.outbox.claim(1, town.now.ms)) == 1
+
+
+def test_a_profile_from_a_backup_numbers_anew_and_gives_up_what_waited(tmp_path: Path) -> None:
+    with closing(store(tmp_path)) as one:
+        (stored,), (waits,) = message("stored"), message("waits")
+        one.outbox.add([stored, waits])
+        assert [one.outbox.number(each.mid, "bob", KID) for each in (stored, waits)] == [1, 2]
+        one.outbox.expect(stored.mid, "bob", PROOF)
+        one.outbox.settle(stored.mid, "bob", Outcome.STORED, NOW)
+        assert [given_up.mid for given_up in one.begin_anew(NOW)] == [waits.mid]
+        assert one.outbox.waiting() == []
+        assert one.begin_anew(NOW) == []
+        # A number of the old counting that turns out to be void now means nothing in the new one.
+        one.outbox.settle(stored.mid, "bob", Outcome.EXPIRED, NOW)
+        assert list(one.outbox.void("bob", KID)) == []
+        (after,) = message("after")
+        one.outbox.add([after])
+        assert one.outbox.number(after.mid, "bob", KID) == 1
+        copy = one.outbox.copy(stored.mid, "bob")
+        assert copy
+        assert copy.proofs == (PROOF,)
+
+
+def test_ctrl_c_as_a_turn_begins_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(store(tmp_path)) as one:
+        query = one.query
+
+        def interrupted(sql: str, *values: object) -> list[tuple[Any, ...]]:
+            query(sql, *values)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(one, "query", interrupted)
+        with pytest.raises(KeyboardInterrupt), one.together():
+            pass
+        monkeypatch.undo()
+        one.outbox.add(message())
+        with closing(store(tmp_path)) as other:
+            assert len(other.outbox.waiting()) == 1

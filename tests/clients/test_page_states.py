@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
+from clients.config_file import config_path
 from clients.page_chat import has_ended
 from clients.page_state import DEPARTURES, Departures
 from core.address import BrokerAddress
@@ -27,6 +28,19 @@ def test_the_first_run_says_where_keys_live_and_how_to_get_a_broker(lonely: AppT
     connect(lonely, "alice")
     assert "chat" not in lonely.session_state
     assert lonely.text_input(key="name").value == "alice"
+
+
+def test_a_config_file_that_is_not_understood_is_said_until_it_is(lonely: AppTest) -> None:
+    path = config_path()
+    path.parent.mkdir(parents=True)
+    path.write_text("colour = true\n")
+    lonely.run()
+    assert "config.toml cannot be used: it has the unknown key &#x27;colour&#x27;" in text(lonely)
+    assert "There are: broker, profile, as, home." in text(lonely)
+    path.write_text(f"broker = '{NOWHERE}'\n")
+    lonely.run()
+    assert "colour" not in text(lonely)
+    assert lonely.text_input(key="broker").value == NOWHERE
 
 
 def test_a_local_broker_is_filled_in(served: AppTest, broker: BrokerProcess) -> None:

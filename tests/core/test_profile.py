@@ -177,3 +177,15 @@ def test_an_aged_key_shows_no_secret() -> None:
     aged = AgedKey(OpeningKey.from_der(EKS[0].to_der()), NOW)
     assert repr(aged) == f"AgedKey(made={NOW}, superseded=None)"
     assert replace(aged, superseded=NOW + 1).superseded == NOW + 1
+
+
+@pytest.mark.parametrize(("seq", "then"), [(1, NOW + DAY), (NOW + 2 * DAY, NOW + 2 * DAY + 1)])
+def test_a_restored_profile_is_the_same_person_with_a_new_key_and_new_counters(seq: int, then: int) -> None:
+    before = replace(fresh(), seq=seq)
+    after = before.restored(EKS[1], NOW + DAY, random=os.urandom)
+    assert (after.kid, after.data_key, after.curve_secret) == (before.kid, before.data_key, before.curve_secret)
+    assert after.sid != before.sid
+    assert after.seq == then
+    assert kids(after) == [*kids(before), EKS[1].public.kid]
+    assert after.keys[0].superseded == after.bundled == NOW + DAY
+    assert read_bundle(after.bundle(), "alice").ek.kid == EKS[1].public.kid

@@ -1,0 +1,111 @@
+"""``completion``: a real bash completes what people begin to type; for zsh and fish, that there is a script."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.broker_process import ROOT, BrokerProcess, cli
+from tests.clients.profiles.people import ok, release
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+TYPE = """
+eval "$(securechat-cli completion bash)"
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+_securechat_cli_completion securechat-cli
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def env(broker: BrokerProcess, tmp_path: Path) -> dict[str, str]:
+    """An environment in which ``securechat-cli`` is on the PATH, as it is once it is installed."""
+    program = tmp_path / "bin" / "securechat-cli"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clients "$@"\n')
+    program.chmod(0o755)
+    home = {"SECURECHAT_HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    return {**broker.env, **home, "PATH": f"{program.parent}:{broker.env['PATH']}"}
+
+
+def bash(env: dict[str, str], script: str, *words: str) -> list[str]:
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", *words],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def tab(env: dict[str, str], *words: str) -> list[str]:
+    """What bash offers for the last word."""
+    return bash(env, TYPE, "securechat-cli", *words)
+
+
+@needs_bash
+def test_bash_takes_the_script(env: dict[str, str]) -> None:
+    said = bash(env, 'eval "$(securechat-cli completion bash)"; complete -p securechat-cli')
+    assert said[-3:] == ["-F", "_securechat_cli_completion", "securechat-cli"]
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("hist",), ["history"]),
+        (("re",), ["restore"]),
+        (("send", "--wai"), ["--wait"]),
+        (("send", "--wait", ""), ["stored", "delivered"]),
+        (("completion", ""), ["bash", "zsh", "fish"]),
+        (("outbox", "r"), ["retry"]),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes_commands_and_options(env: dict[str, str], words: tuple[str, ...], offered: list[str]) -> None:
+    assert tab(env, *words) == offered
+
+
+@needs_bash
+def test_bash_completes_the_peers_of_a_locked_profile(env: dict[str, str], broker: BrokerProcess, tmp_path: Path) -> None:
+    word = tmp_path / "pass"
+    word.write_text("correct horse\n")
+    other = {**env, "SECURECHAT_HOME": str(tmp_path / "others")}
+    ok(cli(env, "--passphrase-file", str(word), "init", "alice"))
+    for name in ("bob", "brigitte"):
+        ok(cli({**env, "SECURECHAT_HOME": str(tmp_path / name)}, "init", name))
+        ok(cli(env, "--passphrase-file", str(word), "send", name, "hello"))
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "home").rglob("*"))
+    assert tab(env, "verify", "") == ["bob", "brigitte"]
+    assert tab(env, "verify", "br") == tab(env, "send", "Br") == tab(env, "listen", "--from", "br") == ["brigitte"]
+    assert tab(env, "history", "") == ["bob", "brigitte", "everyone"]
+    assert tab(env, "--profile", "alice", "trust", "bo") == ["bob"]
+    assert tab(env, "--profile", "nobody", "trust", "") == tab(env, "--as", "guest", "trust", "") == []
+    assert tab({**env, "SECURECHAT_PROFILE": "not a name"}, "trust", "") == []
+    assert tab(other, "--home", str(tmp_path / "home"), "block", "b") == ["bob", "brigitte"]
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "home").rglob("*")) == before
+    release(broker, "alice", "bob", "brigitte")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_a_script_that_calls_the_program(env: dict[str, str], shell: str) -> None:
+    done = ok(cli(env, "completion", shell))
+    assert f"_SECURECHAT_CLI_COMPLETE={shell}_complete" in done.out
+    assert f"securechat-cli completion {shell}" in " ".join(ok(cli(env, "completion", "--help")).out.split())
+    if found := shutil.which(shell):
+        script = Path(env["HOME"]) / "script"
+        script.write_text(done.out)
+        subprocess.run([found, "-n", str(script)], check=True, timeout=60)
+
+
+def test_2_another_shell(env: dict[str, str]) -> None:
+    assert cli(env, "completion", "tcsh").code == 2
