@@ -58,7 +58,8 @@ def main() -> NoReturn:
     """Run the command line; every way out is an exit code, none a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     open_streams()
-    settings = Settings(as_json="--json" in sys.argv)
+    own = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv  # what stands behind it is somebody else's
+    settings = Settings(as_json="--json" in own)
     try:
         cli.main(prog_name="securechat-cli", standalone_mode=False)
     except click.exceptions.Exit as end:

@@ -17,7 +17,7 @@ import click
 from clients.terminal import Terminal
 from core import errors
 from core.messages import Mode
-from core.names import normalise_name
+from core.names import check_name, normalise_name
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -164,28 +164,40 @@ def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool
 
     With ``offline`` a profile's need not be connected: a broker that cannot be reached now may be later.
     """
+    with open_identity(settings) as who, connected(settings, who, mode, timeout, offline=offline) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
+    """Whoever was asked for: an unlocked profile, or a guest's name."""
+    if profile_name(settings) is not None:
+        with open_profile(settings) as profile:
+            yield profile
+    else:
+        name = settings.user or os.environ.get("SECURECHAT_AS")
+        yield check_name(normalise_name(name)) if name else f"{GUEST_PREFIX}{os.urandom(3).hex()}"
+
+
+@contextlib.contextmanager
+def connected(
+    settings: Settings, who: str | OpenProfile, mode: Mode, timeout: float, *, offline: bool = False
+) -> Iterator[ChatClient]:
+    """A client for ``who``; see ``open_client``."""
     from clients.chat import ChatClient
     from clients.discovery import choose_broker
 
     if settings.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s:%(name)s:%(message)s")
-    with contextlib.ExitStack() as stack:
-        who: str | OpenProfile
-        if profile_name(settings) is not None:
-            who = stack.enter_context(open_profile(settings))
-            broker = choose_broker(settings.broker, os.environ, fallback=who.broker)
-        else:
-            name = settings.user or os.environ.get("SECURECHAT_AS")
-            who = normalise_name(name) if name else f"{GUEST_PREFIX}{os.urandom(3).hex()}"
-            broker = choose_broker(settings.broker, os.environ)
-        client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
-        client.start()
+    broker = choose_broker(settings.broker, os.environ, fallback=None if isinstance(who, str) else who.broker)
+    client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
+    client.start()
+    try:
         try:
-            try:
-                client.wait_ready(timeout)
-            except errors.BrokerUnreachable as error:
-                if not offline or client.profile is None or isinstance(error, errors.BrokerKeyMismatch):
-                    raise
-            yield client
-        finally:
-            client.close()
+            client.wait_ready(timeout)
+        except errors.BrokerUnreachable as error:
+            if not offline or client.profile is None or isinstance(error, errors.BrokerKeyMismatch):
+                raise
+        yield client
+    finally:
+        client.close()
