@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_chat, cli_doctor, cli_files, cli_past, cli_send, cli_trust
+from clients import cli_chat, cli_doctor, cli_files, cli_past, cli_send, cli_talk, cli_trust
 from clients.cli_settings import Settings, merge, shared_options
 from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, open_streams
 from core import errors
@@ -36,6 +36,7 @@ for _command in (
     cli_trust.init,
     cli_send.send,
     cli_chat.listen,
+    cli_talk.chat,
     cli_chat.users,
     cli_chat.status,
     cli_doctor.doctor,
