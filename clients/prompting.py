@@ -155,8 +155,10 @@ class _Prompt:
             online = self._client.status.state is ConnectionState.ONLINE
             outcomes = await asyncio.to_thread(self._client.wait_sent, id_, 0 if left or not online else DEFAULT_TIMEOUT)
             left += not all(one.final or one.safe for one in outcomes.values())
+        if self._talk.transfers:
+            self._terminal.warn(f"broken off: {self._talk.transfers}")
         if not left:
-            return OK
+            return NETWORK if self._talk.transfers else OK
         what = "1 message was" if left == 1 else f"{left} messages were"
         kept = "; the outbox keeps it" if self._client.profile else "; nothing was kept"
         self._terminal.warn(f"{what} not sent{kept}")

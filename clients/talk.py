@@ -88,7 +88,12 @@ class Talk:
     def state(self) -> str:
         """How things stand, in a line."""
         offline = "" if self._client.status.state is ConnectionState.ONLINE else "no connection; trying again"
-        return " · ".join(one for one in (self._client.user, offline, self._transfers.state, self.ticks.summary()) if one)
+        return " · ".join(one for one in (self._client.user, offline, self.transfers, self.ticks.summary()) if one)
+
+    @property
+    def transfers(self) -> str:
+        """How far the files are that are on their way; empty without any."""
+        return self._transfers.state
 
     def names(self) -> list[str]:
         """Whom one may mean."""
