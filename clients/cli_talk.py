@@ -38,8 +38,8 @@ def chat(context: click.Context, /, peer: str | None, **options: Any) -> None:
     if to != EVERYONE:
         check_name(to)
     with open_identity(settings) as who:
-        from clients.prompting import before_chat, run
+        from clients.prompting import Before, before_chat, run
 
-        earlier = () if isinstance(who, str) else before_chat(who, to)
+        before = Before() if isinstance(who, str) else before_chat(who, to)
         with connected(settings, who, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
-            sys.exit(run(client, settings.terminal, to, earlier))
+            sys.exit(run(client, settings.terminal, to, before))

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from prompt_toolkit import PromptSession
@@ -26,10 +27,11 @@ from clients.cli_settings import DEFAULT_TIMEOUT
 from clients.talk import COMMANDS, Talk
 from clients.telling import under
 from clients.terminal import INTERRUPTED, NETWORK, OK, TERMINATED, Terminal, faint, strong
+from clients.ticks import Ticks
 from clients.timeline import Line, LineKind, Timeline
 from clients.view import clean, moment, tick
 from core import errors
-from core.events import Event
+from core.events import Event, MessageSent, Receipt
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -40,36 +42,46 @@ _EARLIER: Final = 8  # lines shown of what was said before
 _ENTRIES: Final = 500  # of the history that these are looked for in
 
 
-def before_chat(profile: OpenProfile, conversation: str) -> Sequence[Line]:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was said before, and what became of it by then."""
+
+    lines: Sequence[Line] = ()
+    ticks: Ticks = field(default_factory=Ticks)
+
+
+def before_chat(profile: OpenProfile, conversation: str) -> Before:
     """The last lines of a conversation up to where this profile's last ``chat`` stopped."""
     history = profile.store.history
     shown = history.cursor(CURSOR)
-    timeline = Timeline(profile.user)
+    timeline, ticks = Timeline(profile.user), Ticks()
     for entry in history.before((history.last if shown is None else shown) + 1, _ENTRIES):
         timeline.apply(entry.event, entry.at / 1000)
-    return timeline.lines(conversation)[-_EARLIER:]
+        match entry.event:
+            case MessageSent() as sent:
+                ticks.sent(sent)
+            case Receipt() as receipt:
+                ticks.receipt(receipt)
+            case _:
+                pass
+    ticks.forget_settled()
+    return Before(timeline.lines(conversation)[-_EARLIER:], ticks)
 
 
-def run(client: ChatClient, terminal: Terminal, to: str, earlier: Sequence[Line]) -> int:
+def run(client: ChatClient, terminal: Terminal, to: str, before: Before) -> int:
     """Talk until one is tired of it; returns the exit code."""
-    for line in earlier:
-        terminal.data(_earlier_line(line), {})
-    return asyncio.run(_Prompt(client, terminal, to).run())
-
-
-def _earlier_line(line: Line) -> str:
-    if line.kind is not LineKind.MESSAGE:
-        return faint(f"{moment(line.when)} {line.text}")
-    became = f" {faint(f'[{tick(line.outcomes)}]')}" if line.mine else ""
-    return under(f"{faint(moment(line.when))} {strong(line.sender)}{became}", clean(line.text))
+    prompt = _Prompt(client, terminal, to, before.ticks)
+    for line in before.lines:
+        terminal.data(prompt.earlier(line), {})
+    return asyncio.run(prompt.run())
 
 
 class _Prompt:
-    def __init__(self, client: ChatClient, terminal: Terminal, to: str) -> None:
+    def __init__(self, client: ChatClient, terminal: Terminal, to: str, ticks: Ticks) -> None:
         self._client = client
         self._terminal = terminal
         self._ascii = not terminal.can_print("✓✗…·")
-        self._talk = Talk(client, terminal, to, run_in_terminal, self._changed)
+        self._talk = Talk(client, terminal, to, ticks, run_in_terminal, self._changed)
         self._session: PromptSession[str] = PromptSession(
             lambda: self._plain(self._talk.prompt()),
             history=InMemoryHistory(),
@@ -79,6 +91,13 @@ class _Prompt:
             key_bindings=_keys(),
             erase_when_done=True,  # the line comes back as a message, once it is one
         )
+
+    def earlier(self, line: Line) -> str:
+        """A line from before."""
+        if line.kind is not LineKind.MESSAGE:
+            return faint(f"{moment(line.when)} {line.text}")
+        became = f" {faint(self._plain(f'[{tick(line.outcomes)}]'))}" if line.mine else ""
+        return under(f"{faint(moment(line.when))} {strong(line.sender)}{became}", clean(line.text))
 
     def _changed(self) -> None:
         self._session.app.invalidate()

@@ -56,10 +56,13 @@ _START: Final = 40  # characters by which a message is recognised
 class Talk:
     """One person's side of it. ``to`` is a name, or ``everyone``. For the thread of the event loop only.
 
-    ``above`` runs what prints while a line is being typed; ``changed`` is called, from any thread, when ``state`` has.
+    ``ticks`` may hold messages from before. ``above`` runs what prints while a line is being typed; ``changed`` is called,
+    from any thread, when ``state`` has changed.
     """
 
-    def __init__(self, client: ChatClient, terminal: Terminal, to: str, above: Above, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, client: ChatClient, terminal: Terminal, to: str, ticks: Ticks, above: Above, changed: Callable[[], None]
+    ) -> None:
         self._client = client
         self._terminal = terminal
         self._to = to
@@ -67,7 +70,7 @@ class Talk:
         self._pins: dict[str, Pin] = {}
         self._file: File | None = None
         self._transfers = Transfers(client.files, terminal, above, changed)
-        self.ticks: Final = Ticks()
+        self.ticks: Final = ticks
         self.sent: Final[deque[bytes]] = deque(maxlen=_REMEMBERED)
         self.over = False
 

@@ -25,9 +25,13 @@ class Ticks:
     def __init__(self) -> None:
         self._sent: dict[bytes, _Sent] = {}
 
+    def forget_settled(self) -> None:
+        """Leave only what is still open."""
+        self._sent = {id_: one for id_, one in self._sent.items() if not one.settled}
+
     def sent(self, message: MessageSent) -> None:
         """A message was taken for sending."""
-        self._sent = {id_: one for id_, one in self._sent.items() if not one.settled}
+        self.forget_settled()
         self._sent[message.id] = _Sent(message, dict.fromkeys(message.to, Outcome.QUEUED))
 
     def receipt(self, receipt: Receipt) -> MessageSent | None:

@@ -215,6 +215,7 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
             broker = BrokerProcess(folder, port=broker.address.port)
             chat.has("connected again")
             assert got(bob, "into the void")["from"] == "alice"
+            chat.shows("alice · ✓✓ delivered")
             assert chat.text.count("connection lost") == 1
             broker.end(signal.SIGKILL)
             until(lambda: chat.text.count("connection lost") == 2)
@@ -225,6 +226,11 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
             assert "1 message was not sent; the outbox keeps it" in chat.text
         (waiting,) = ok(cli(env, "outbox", "--json")).data
         assert waiting["text"] == "too late"
+        broker.close()
+        broker = BrokerProcess(folder, port=broker.address.port)
+        with chatting(env, "chat", "bob", prompt="bob>") as again:  # and bob, a guest, is not here any more
+            again.has("alice [… queued]: too late")
+            again.has("not sent to bob: not connected: too late")
     finally:
         broker.close()
 
