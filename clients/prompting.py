@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import InMemoryHistory
@@ -81,7 +80,7 @@ class _Prompt:
         self._client = client
         self._terminal = terminal
         self._ascii = not terminal.can_print("✓✗…·")
-        self._talk = Talk(client, terminal, to, ticks, run_in_terminal, self._changed)
+        self._talk = Talk(client, terminal, to, ticks, self._above, self._changed)
         self._session: PromptSession[str] = PromptSession(
             lambda: self._plain(self._talk.prompt()),
             history=InMemoryHistory(),
@@ -101,6 +100,22 @@ class _Prompt:
 
     def _changed(self) -> None:
         self._session.app.invalidate()
+
+    def _above(self, show: Callable[[], None]) -> None:
+        """Run what prints, above the line that is being typed.
+
+        The terminal stays in raw mode: between two modes it would take some keys for itself, and Ctrl-D would be lost.
+        """
+        app = self._session.app
+        if not app.is_running:
+            show()
+            return
+        app.renderer.erase()
+        try:
+            show()
+        finally:
+            app.renderer.request_absolute_cursor_position()
+            app.invalidate()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -148,7 +163,7 @@ class _Prompt:
 
     async def _show(self, event: Event) -> None:
         if self._talk.is_worth_a_line(event):
-            await run_in_terminal(lambda: self._talk.show(event))
+            self._above(lambda: self._talk.show(event))
         else:
             self._talk.show(event)
             self._changed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from clients.view import clean
 from core.content import File
 from core.errors import SecureChatError
 
-Above = Callable[[Callable[[], None]], Awaitable[None]]
+Above = Callable[[Callable[[], None]], None]
 """Runs what prints, above the line that is being typed."""
 
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ class Transfers:
 
         async def work(progress: Progress) -> None:
             saved = await _in_background(lambda: self._files.download(file, folder, progress))
-            await self._above(lambda: self._terminal.say(f"saved as {clean(str(saved))}"))
+            self._above(lambda: self._terminal.say(f"saved as {clean(str(saved))}"))
 
         self._begin(file.name, work)
 
@@ -67,7 +67,7 @@ class Transfers:
                 await work(progress)
             except SecureChatError as error:
                 failure = error
-                await self._above(lambda: self._terminal.complain(failure))
+                self._above(lambda: self._terminal.complain(failure))
             finally:
                 self._shares.pop(shown, None)
                 self._changed()
