@@ -11,7 +11,18 @@ from typing import Any, NoReturn
 
 import click
 
-from clients import cli_backup, cli_chat, cli_completion, cli_doctor, cli_export, cli_files, cli_past, cli_send, cli_trust
+from clients import (
+    cli_backup,
+    cli_chat,
+    cli_completion,
+    cli_doctor,
+    cli_export,
+    cli_files,
+    cli_past,
+    cli_send,
+    cli_talk,
+    cli_trust,
+)
 from clients.cli_settings import Settings, merge, shared_options
 from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, tell
 from core import errors
@@ -38,6 +49,7 @@ for _command in (
     cli_trust.init,
     cli_send.send,
     cli_chat.listen,
+    cli_talk.chat,
     cli_chat.users,
     cli_chat.status,
     cli_doctor.doctor,
@@ -64,7 +76,8 @@ def main() -> NoReturn:
     """Run the command line; every way out is an exit code, none a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
     open_streams()
-    settings = Settings(as_json="--json" in sys.argv)
+    own = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv  # what stands behind it is somebody else's
+    settings = Settings(as_json="--json" in own)
     try:
         with interruptible():
             cli.main(prog_name="securechat-cli", standalone_mode=False)

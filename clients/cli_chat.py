@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +10,16 @@ import click
 from clients.cli_completion import complete_peer
 from clients.cli_files import save, saved_json
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
-from clients.terminal import Terminal, faint, strong
-from clients.view import clean, clock, iso, key_changed_json, listing, message_json, order_notes, text_of
-from core import errors
+from clients.telling import Teller, message_line, person_line
+from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
-from core.events import (
-    Disconnected,
-    Event,
-    Message,
-    MessageReceived,
-    MessageRefused,
-    PeerKeyChanged,
-    RosterChanged,
-    Welcomed,
-)
+from core.events import Message, MessageReceived
 from core.messages import Mode
 from core.names import check_name, fingerprint, short_fingerprint
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
+    from clients.terminal import Terminal
 
 
 @click.command()
@@ -47,12 +37,14 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Save the files that come with messages there; nothing is overwritten.",
 )
+@click.option("--exec", "handler", metavar="CMD", help="Run 'sh -c CMD' for each message, instead of printing it.")
 @shared_options
 @click.pass_context
 def listen(
     context: click.Context,
     /,
     download: Path | None,
+    handler: str | None,
     sender: str | None,
     number: int | None,
     timeout: float | None,
@@ -64,31 +56,52 @@ def listen(
     A profile goes on where its last 'listen' stopped: whatever came meanwhile, to the page or to the broker, is printed
     first. Killed in the middle, it may print its last line again, with the same id.
 
+    With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
+    SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
+    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
+    choose what is in them. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
+    with exit code 1, and a profile begins with the same message when it is started again.
+
     \b
     securechat-cli --as bob listen
     securechat-cli --as bob listen -n 1 --json | jq -r .text
     securechat-cli listen --download inbox
+    securechat-cli listen --exec 'notify-send "$SECURECHAT_FROM" "$(cat)"'
     """
     settings = merge(context, **options)
     terminal = settings.terminal
     if sender is not None:
         check_name(sender)
+    if handler is not None and not handler.strip():
+        raise click.UsageError("--exec needs a command.")
     left = number
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
-        teller = _Teller(terminal, client.user)
+        teller = Teller(terminal, client.user)
         for event in client.events(timeout, cursor="listen", since=_since(client, since)):
             if not isinstance(event, MessageReceived):
                 teller.tell(event)
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
-                saved = save(client, terminal, event.message.content, download)
-                terminal.data(_message_line(event.message, saved), {**message_json(event.message), **saved_json(saved)})
+                _hand_over(client, terminal, event.message, download, handler)
                 left = None if left is None else left - 1
                 if left == 0:
                     client.mark_shown("listen")
                     return
+        if client.status.error is not None:  # the broker would not have this client back
+            raise client.status.error
+
+
+def _hand_over(client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None) -> None:
+    """Print a message, or have it handled: then what may be mended keeps it from counting as handled."""
+    saved = save(client, terminal, message.content, download, insist=handler is not None)
+    if handler is None:
+        terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
+        return
+    from clients.handler import handle
+
+    handle(handler, message, saved, as_json=terminal.as_json, kept=client.profile is not None)
 
 
 def _since(client: ChatClient, since: str | None) -> int | None:
@@ -105,56 +118,6 @@ def _since(client: ChatClient, since: str | None) -> int | None:
     raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
 
 
-class _Teller:
-    """Says what happened beside the messages; an outage once, however many attempts to connect it takes to be over."""
-
-    def __init__(self, terminal: Terminal, me: str) -> None:
-        self._terminal = terminal
-        self._me = me
-        self._down = False
-
-    def tell(self, event: Event) -> None:
-        """Say it."""
-        terminal = self._terminal
-        match event:
-            case Disconnected(why) if not self._down:
-                self._down = True
-                terminal.say(f"connection lost: {why.rstrip('.')}; trying again")
-            case Disconnected():
-                pass
-            case Welcomed(waiting):
-                if self._down:
-                    terminal.say("connected again")
-                self._down = False
-                if waiting:
-                    terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
-            case _:
-                _tell(terminal, self._me, event)
-
-
-def _tell(terminal: Terminal, me: str, event: Event) -> None:
-    match event:
-        case MessageRefused(who, _, stage):
-            terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
-        case PeerKeyChanged(user, _, kid, accepted):
-            terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
-            if not accepted:
-                terminal.warn(f"hint: {errors.KeyChanged(user=user).advice}")
-                if terminal.as_json:
-                    terminal.data("", key_changed_json(event))
-        case RosterChanged(joined, _, initial) if initial:
-            others = [entry.user for entry in joined if entry.user != me]
-            terminal.say(faint(f"connected; here: {listing(others) or 'nobody else yet'}"))
-        case RosterChanged(joined, left, _):
-            for entry in joined:
-                if entry.user != me:
-                    terminal.say(faint(f"{entry.user} joined"))
-            for entry in left:
-                terminal.say(faint(f"{entry.user} left"))
-        case _:
-            pass
-
-
 @click.command()
 @shared_options
 @click.pass_context
@@ -167,7 +130,7 @@ def users(context: click.Context, /, **options: Any) -> None:
     width = max((len(peer.user) for peer in present), default=0)
     for peer in present:
         terminal.data(
-            f"{strong(peer.user.ljust(width))}  {peer.kind.value:7}  {short_fingerprint(peer.kid)}  {peer.trust.value}",
+            person_line(peer, width),
             {
                 "v": 1,
                 "type": "user",
@@ -195,11 +158,3 @@ def status(context: click.Context, /, **options: Any) -> None:
         f"broker      {client.broker.where}\nbroker key  {b64url(client.broker.key)}\nhere        {names}",
         {"v": 1, "type": "status", "broker": client.broker.url, "connected": True, "users": len(present)},
     )
-
-
-def _message_line(message: Message, saved: Path | None) -> str:
-    to = " to everyone" if message.everyone else ""
-    when = clock(message.ts / 1000) if sys.stdout.isatty() else iso(message.ts)
-    lines = (text_of(message.content) + (f" saved as {clean(str(saved))}" if saved else "")).split("\n")
-    first = f"{faint(when)} {strong(message.sender)}{to}: {lines[0]}"
-    return "\n".join([first, *(f"    {line}" for line in lines[1:])])

@@ -62,13 +62,18 @@ def _files(profile: OpenProfile) -> dict[str, File]:
     return files
 
 
-def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path | None) -> Path | None:
-    """Fetch what came with a message, if that is to be; what keeps it from being fetched is told."""
+def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path | None, *, insist: bool = False) -> Path | None:
+    """Fetch what came with a message, if that is to be; what keeps it from being fetched is told.
+
+    With ``insist`` what may be over at another try is raised instead: no broker in reach, or no room on the disk.
+    """
     if folder is None or not isinstance(content, File):
         return None
     try:
         return _fetch(client, terminal, content, folder)
     except (errors.FileFailed, errors.BrokerUnreachable) as error:
+        if insist and isinstance(error, (errors.BrokerUnreachable, errors.FileUnwritable)):
+            raise
         terminal.warn(f"{click.style('not saved:', fg='red')} {error}")
         if error.advice:
             terminal.warn(f"hint: {error.advice}")

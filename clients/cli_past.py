@@ -11,6 +11,7 @@ import click
 
 from clients.cli_completion import complete_conversation
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
+from clients.telling import under
 from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
 from clients.view import content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core import errors
@@ -59,7 +60,7 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
             became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
             to = "everyone" if event.everyone else listing(event.to)
             head = f"{faint(moment(event.at / 1000))} {strong(user)} to {to} {faint(f'[{tick(became)}]')}"
-            settings.terminal.data(_under(head, text_of(event.content)), sent_json(event, user, became))
+            settings.terminal.data(under(head, text_of(event.content)), sent_json(event, user, became))
     if not found:
         settings.terminal.say("nothing was found")
 
@@ -85,12 +86,7 @@ def _print_received(terminal: Terminal, event: MessageReceived) -> None:
         terminal.warn(note)
     to = " to everyone" if message.everyone else ""
     head = f"{faint(moment(message.ts / 1000))} {strong(message.sender)}{to}"
-    terminal.data(_under(head, text_of(message.content)), message_json(message))
-
-
-def _under(head: str, text: str) -> str:
-    lines = text.split("\n")
-    return "\n".join([f"{head}: {lines[0]}", *(f"    {line}" for line in lines[1:])])
+    terminal.data(under(head, text_of(message.content)), message_json(message))
 
 
 @click.group(invoke_without_command=True)

@@ -1,21 +1,32 @@
-"""``send``: a text, files, or both."""
+"""``send``: a text, files, or both; or how a command ended."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from clients.cli_completion import complete_peer
-from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
+from clients.cli_settings import (
+    DEFAULT_TIMEOUT,
+    GUEST_PREFIX,
+    Duration,
+    Settings,
+    connected,
+    merge,
+    open_client,
+    open_identity,
+    shared_options,
+)
 from clients.files import check_file
 from clients.progress import ProgressLine
 from clients.terminal import NETWORK, OK, PARTIAL, TIMEOUT, Terminal, exit_code_of
-from clients.view import content_json, listing, outcome_word
+from clients.view import clean, content_json, listing, outcome_word
 from core import errors
 from core.bundle import Suite
 from core.content import File, Text
@@ -29,11 +40,26 @@ from core.names import EVERYONE, check_name, normalise_name
 if TYPE_CHECKING:
     from clients.chat import ChatClient
 
+_RAN: Final = "clients.cli_send.ran"
 
-@click.command()
+
+class _Send(click.Command):
+    """``--run`` takes what stands behind ``--``: without it, that would be taken for names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, ran = args, None
+        if "--" in args and "--run" in args[: args.index("--")]:
+            at = args.index("--")
+            before, ran = args[:at], tuple(args[at + 1 :])
+        ctx.meta[_RAN] = ran
+        return super().parse_args(ctx, before)
+
+
+@click.command(cls=_Send)
 @click.argument("args", nargs=-1, metavar="TO... [TEXT|-]", shell_complete=complete_peer)
 @click.option("-f", "--file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
               help="A file to send; may be given several times.")  # fmt: skip
+@click.option("--run", is_flag=True, help="Run the command behind '--', and send how it ended and what it printed last.")
 @click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")
 @click.option("--suite", type=click.Choice([suite.value for suite in Suite]), default="hybrid", show_default=True,
               help="RSA with AES-256-GCM, or RSA alone in blocks of 190 bytes.")  # fmt: skip
@@ -53,6 +79,7 @@ def send(
     /,
     args: tuple[str, ...],
     files: tuple[Path, ...],
+    run: bool,
     everyone: bool,
     suite: str,
     wait: str,
@@ -67,52 +94,109 @@ def send(
     recipient. A profile keeps a text that could not be sent in its outbox. A file needs the broker: one that was broken off
     goes on where it was when a profile sends it again. A guest keeps nothing.
 
+    With --run, CMD's output is passed on as it comes, and its last lines, its command line and how long it took are sent when
+    it has ended. The exit code is then CMD's (128 and the number of a signal that ended it, 127 if there is no such command,
+    126 if it cannot be run); if that is 0, sending's. CMD is not run where it is certain that nothing could be sent; a broker
+    that is out of reach is no such case.
+
     \b
     securechat-cli send alice 'backup done'
     journalctl -u backup -n 20 | securechat-cli send alice bob -
     securechat-cli send alice -f report.pdf
     securechat-cli --as ops send --everyone 'restarting in 5 minutes'
+    securechat-cli send alice --run -- make backup
     """
     settings = merge(context, **options)
-    terminal = settings.terminal
+    how = _How(everyone, Suite(suite), wait == "delivered", timeout, verified_only)
+    if run:
+        to = _recipients(args, context.meta[_RAN], everyone=everyone, files=bool(files))
+        _run(settings, how, to, context.meta[_RAN])
     to, text = _recipients_and_text(args, everyone=everyone, files=bool(files))
     if text is not None:
-        check_content(Text(text), Suite(suite))
+        check_content(Text(text), how.suite)
     for path in files:
         check_file(path)
-    codes = []
+    # What was not uploaded cannot wait, and nor can what is for whoever is here now.
     with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not (everyone or files)) as client:
-        if client.profile is None and client.user.startswith(GUEST_PREFIX):
-            terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
-        new: list[str] = []
-        if everyone:
-            client.fetch_users(timeout)
-            audience = client.audience(verified_only=verified_only)
-            new = [peer.user for peer in audience if peer.trust is Trust.NEW]
-            if new and client.profile:
-                terminal.say(f"new to you: {listing(new)}")
-        for what in (*(() if text is None else (text,)), *files):
-            content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
-            id_ = client.send(content, EVERYONE if everyone else to, suite=Suite(suite), verified_only=verified_only)
-            outcomes = client.wait_sent(id_, timeout, stored=wait == "stored")
-            late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if wait == "delivered" else []
-            code = exit_code_of(outcomes.values())
-            if late and code == OK:
-                code = TIMEOUT
-            if terminal.as_json:
-                values = {name: outcome.value for name, outcome in outcomes.items()}
-                about = {} if isinstance(content, str) else content_json(content)
-                terminal.data("", {
-                    "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": everyone,
-                    "suite": suite, **about, "recipients": values, "new": new, "exit": code,
-                })  # fmt: skip
-            problem = client.status.error
-            _report(terminal, id_, outcomes, problem, kept=client.profile is not None)
-            if late:
-                terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
-            codes.append(NETWORK if code != OK and problem is not None else code)
+        sys.exit(_send(client, settings.terminal, how, to, (*(() if text is None else (text,)), *files)))
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How to send; ``delivered`` is what to wait for, ``timeout`` for how long."""
+
+    everyone: bool
+    suite: Suite
+    delivered: bool
+    timeout: float
+    verified_only: bool
+
+
+def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str, ...]) -> NoReturn:
+    """Run a command, and send how it ended. No connection is held meanwhile: it could be lost, and looks like presence."""
+    from clients.programs import run
+
+    terminal = settings.terminal
+    patience = max(how.timeout, DEFAULT_TIMEOUT)
+    with open_identity(settings) as who:
+        if isinstance(who, str):  # it has no outbox, so better hear now of what will not be better then
+            try:
+                with connected(settings, who, Mode.SEND, patience):
+                    pass
+            except errors.BrokerKeyMismatch:
+                raise
+            except errors.BrokerUnreachable as error:
+                terminal.warn(
+                    f"{click.style('not connected:', fg='red')} {error} It is tried again when the command has ended."
+                )
+        ended = run(command)
+        terminal.say(f"{clean(ended.title)}: {ended.how}")
+        try:
+            with connected(settings, who, Mode.SEND, patience, offline=not how.everyone) as client:
+                code = _send(client, terminal, how, to, (ended.text,))
+        except errors.SecureChatError as error:
+            if ended.code == OK:
+                raise
+            terminal.complain(error)
+            code = ended.code
+    sys.exit(ended.code or code)
+
+
+def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], contents: Sequence[str | Path]) -> int:
+    """Send each, and tell what became of it; returns the exit code."""
+    if client.profile is None and client.user.startswith(GUEST_PREFIX):
+        terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
+    new: list[str] = []
+    if how.everyone:
+        client.fetch_users(how.timeout)
+        new = [peer.user for peer in client.audience(verified_only=how.verified_only) if peer.trust is Trust.NEW]
+        if new and client.profile:
+            terminal.say(f"new to you: {listing(new)}")
+    codes = [_send_one(client, terminal, how, to, what, new) for what in contents]
     failed = [code for code in codes if code != OK]
-    sys.exit(OK if not failed else PARTIAL if len(failed) < len(codes) else min(failed))
+    return OK if not failed else PARTIAL if len(failed) < len(codes) else min(failed)
+
+
+def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str]) -> int:
+    content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
+    id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
+    outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)
+    late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if how.delivered else []
+    code = exit_code_of(outcomes.values())
+    if late and code == OK:
+        code = TIMEOUT
+    if terminal.as_json:
+        values = {name: outcome.value for name, outcome in outcomes.items()}
+        about = {} if isinstance(content, str) else content_json(content)
+        terminal.data("", {
+            "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": how.everyone,
+            "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": code,
+        })  # fmt: skip
+    problem = client.status.error
+    _report(terminal, id_, outcomes, problem, kept=client.profile is not None)
+    if late:
+        terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
+    return NETWORK if code != OK and problem is not None else code
 
 
 def _uploaded(client: ChatClient, terminal: Terminal, path: Path) -> File:
@@ -143,6 +227,19 @@ def _report(
             then = "it waits in the outbox, and goes out when this profile next connects" if kept else "nothing was kept"
             terminal.warn(f"{click.style('unanswered', fg='red')} for {listing(names)}: {why}; {then}")
             terminal.warn(f"hint: {'securechat-cli outbox retry' if kept else 'send it again'}")
+
+
+def _recipients(args: tuple[str, ...], command: tuple[str, ...] | None, *, everyone: bool, files: bool) -> tuple[str, ...]:
+    """To whom to send how ``command`` ended."""
+    if not command:
+        raise click.UsageError("Put the command behind '--': securechat-cli send alice --run -- make backup")
+    if files:
+        raise click.UsageError("--run sends how a command ended, and no files.")
+    if everyone and args:
+        raise click.UsageError("With --everyone there is nobody to name before '--'.")
+    if not everyone and not args:
+        raise click.UsageError("Say to whom: securechat-cli send alice --run -- make backup")
+    return tuple(check_name(normalise_name(name)) for name in args)
 
 
 def _recipients_and_text(args: tuple[str, ...], *, everyone: bool, files: bool) -> tuple[tuple[str, ...], str | None]:

@@ -18,7 +18,7 @@ from clients.config_file import with_config
 from clients.terminal import Terminal
 from core import errors
 from core.messages import Mode
-from core.names import normalise_name
+from core.names import check_name, normalise_name
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -121,9 +121,9 @@ def _named(settings: Settings) -> tuple[str | None, str | None]:
 
 
 def guest_name(settings: Settings) -> str | None:
-    """The guest to act as, if one was named."""
+    """The guest to act as, if one was named. Raises BadName."""
     guest, _ = _named(settings)
-    return normalise_name(guest) if guest else None
+    return check_name(normalise_name(guest)) if guest else None
 
 
 def named_profile(settings: Settings) -> str | None:
@@ -198,26 +198,38 @@ def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool
 
     With ``offline`` a profile's need not be connected: a broker that cannot be reached now may be later.
     """
+    with open_identity(settings) as who, connected(settings, who, mode, timeout, offline=offline) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
+    """Whoever was asked for: an unlocked profile, or a guest's name."""
+    if profile_name(settings) is not None:
+        with open_profile(settings) as profile:
+            yield profile
+    else:
+        yield guest_name(settings) or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
+
+
+@contextlib.contextmanager
+def connected(
+    settings: Settings, who: str | OpenProfile, mode: Mode, timeout: float, *, offline: bool = False
+) -> Iterator[ChatClient]:
+    """A client for ``who``; see ``open_client``."""
     from clients.chat import ChatClient
 
     if settings.verbose:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s:%(name)s:%(message)s")
-    with contextlib.ExitStack() as stack:
-        who: str | OpenProfile
-        if profile_name(settings) is not None:
-            who = stack.enter_context(open_profile(settings))
-            broker = broker_for(settings, fallback=who.broker)
-        else:
-            who = guest_name(settings) or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
-            broker = broker_for(settings)
-        client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
-        client.start()
+    broker = broker_for(settings, fallback=None if isinstance(who, str) else who.broker)
+    client = ChatClient(who, broker, mode=mode, events=mode is Mode.FULL)
+    client.start()
+    try:
         try:
-            try:
-                client.wait_ready(timeout)
-            except errors.BrokerUnreachable as error:
-                if not offline or client.profile is None or isinstance(error, errors.BrokerKeyMismatch):
-                    raise
-            yield client
-        finally:
-            client.close()
+            client.wait_ready(timeout)
+        except errors.BrokerUnreachable as error:
+            if not offline or client.profile is None or isinstance(error, errors.BrokerKeyMismatch):
+                raise
+        yield client
+    finally:
+        client.close()

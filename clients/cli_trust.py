@@ -6,7 +6,7 @@ import contextlib
 import hmac
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from core import errors
 from core.address import BrokerAddress
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
 from core.rsa import SigningKey
+
+if TYPE_CHECKING:
+    from clients.others import Others
 
 
 @click.command()
@@ -82,14 +85,13 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
         shown = profile.others.number(pin)
         matches = yes
         if number is not None:
-            digits = "".join(number.split())
-            matches = hmac.compare_digest(digits.encode(), shown.replace(" ", "").encode())
+            matches = same_number(number, shown)
             if not matches:
                 terminal.warn(f"{click.style('The numbers differ.', fg='red')} Somebody may sit between you and {pin.user}.")
                 terminal.warn(f"hint: have {pin.user} read theirs again: securechat-cli verify {profile.user}")
                 sys.exit(UNTRUSTED)
         else:
-            _show_number(terminal, profile.user, pin.user, shown, changed=pin.offered is not None)
+            show_number(terminal, profile.user, pin.user, shown, changed=pin.offered is not None)
             if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
                 matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
         if matches:
@@ -105,14 +107,23 @@ def trust(context: click.Context, /, peer: str, **options: Any) -> None:
     """Accept the key that PEER uses now, and end a block."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        before = profile.others.pin(normalise_name(peer))
-        after = profile.others.trust(before)
+        settings.terminal.say(accept(profile.others, normalise_name(peer)))
+
+
+def accept(others: Others, peer: str) -> str:
+    """Accept the key that somebody uses now, and end a block; returns what that changed."""
+    before = others.pin(peer)
+    after = others.trust(before)
     if after == before:
-        settings.terminal.say(f"{after.user} has the key you know: {short_fingerprint(after.kid)}")
-    elif after.kid != before.kid:
-        settings.terminal.say(f"{after.user} is now known by {short_fingerprint(after.kid)}; verify it when you can")
-    else:
-        settings.terminal.say(f"{after.user} is no longer blocked")
+        return f"{after.user} has the key you know: {short_fingerprint(after.kid)}"
+    if after.kid != before.kid:
+        return f"{after.user} is now known by {short_fingerprint(after.kid)}; verify it when you can"
+    return f"{after.user} is no longer blocked"
+
+
+def same_number(typed: str, shown: str) -> bool:
+    """Whether these are the same digits, however they are set apart."""
+    return hmac.compare_digest("".join(typed.split()).encode(), shown.replace(" ", "").encode())
 
 
 @click.command()
@@ -176,7 +187,8 @@ def _import_key(path: Path) -> SigningKey:
     return SigningKey.from_pem(pem)
 
 
-def _show_number(terminal: Terminal, me: str, peer: str, number: str, *, changed: bool) -> None:
+def show_number(terminal: Terminal, me: str, peer: str, number: str, *, changed: bool) -> None:
+    """Print a number to compare, ``changed`` if it is for a key that is not the pinned one."""
     groups = number.split()
     rows = ["    " + " ".join(groups[at : at + 4]) for at in range(0, len(groups), 4)]
     which = " (for the key that they use now)" if changed else ""

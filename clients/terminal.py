@@ -131,10 +131,14 @@ class Terminal:
         code = exit_code(error)
         if self.as_json and not isinstance(error, OutputFailed):
             self.data("", {"v": 1, "type": "error", "error": type(error).__name__, "message": str(error), "exit": code})
+        self.complain(error)
+        sys.exit(code)
+
+    def complain(self, error: errors.SecureChatError) -> None:
+        """Say what went wrong and what to do about it."""
         self.warn(f"{click.style('error:', fg='red')} {error}")
         if error.advice:
             self.warn(f"hint: {error.advice}")
-        sys.exit(code)
 
 
 def open_streams() -> None:

@@ -58,7 +58,8 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   ├── NoRoomForFile           … because the broker does not take it
     │   ├── FileGone                … because the broker does not have it
     │   └── FileDamaged             … because it is not what was sent
-    └── TimeRanOut              an answer did not come in time
+    ├── TimeRanOut              an answer did not come in time
+    └── HandlerFailed           a program that was run for a message
 """
 
 from __future__ import annotations
@@ -389,3 +390,9 @@ class FileGone(FileFailed):
 
 class FileDamaged(FileFailed):
     """{name} is not what was sent: {why}. Nothing of it was kept."""
+
+
+class HandlerFailed(SecureChatError):
+    """The command {how} for the message {id} from {user}, which therefore does not count as handled."""
+
+    hint = "{advice}"

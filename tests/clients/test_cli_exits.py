@@ -194,6 +194,17 @@ def test_6_absent_and_taken_and_nobody(env: dict[str, str], tmp_path: Path, bob:
         check(cli(empty.env, "users"), 0, "nobody is here")
 
 
+def test_6_the_name_was_taken_while_the_broker_was_away(tmp_path: Path) -> None:
+    """A supervisor must not take that for a good end."""
+    with BrokerProcess(tmp_path) as before, listening(before.env, "bob") as bob:
+        bob.process.send_signal(signal.SIGSTOP)
+        before.end(signal.SIGKILL)
+        with BrokerProcess(tmp_path, port=before.address.port) as after, Wire(after.address).log_in("bob"):
+            bob.process.send_signal(signal.SIGCONT)
+            assert bob.wait() == 6
+        assert "in use by somebody else" in bob.err.text
+
+
 def test_7_only_some(env: dict[str, str], bob: Running) -> None:
     sent = cli(env, "--as", "alice", "send", "--json", "bob", "nobody-here", "partly")
     check(sent, 7, "not connected")

@@ -1,0 +1,96 @@
+"""What ``listen`` and ``chat`` tell: messages as lines, and what happens around them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clients.terminal import Terminal, faint, strong
+from clients.view import clean, clock, iso, key_changed_json, listing, text_of
+from core import errors
+from core.events import Disconnected, Event, Message, MessageRefused, MessageSent, PeerKeyChanged, RosterChanged, Welcomed
+from core.names import short_fingerprint
+
+if TYPE_CHECKING:
+    from clients.chat import Peer
+
+
+def message_line(message: Message, saved: Path | None = None) -> str:
+    """A message that came; ``saved`` is where its file is now."""
+    to = " to everyone" if message.everyone else ""
+    text = text_of(message.content) + (f" saved as {clean(str(saved))}" if saved else "")
+    return under(f"{faint(_time(message.ts))} {strong(message.sender)}{to}", text)
+
+
+def sent_line(sent: MessageSent, me: str) -> str:
+    """A message of one's own."""
+    to = "everyone" if sent.everyone else listing(sent.to)
+    return under(f"{faint(_time(sent.at))} {strong(me)} to {to}", text_of(sent.content))
+
+
+def person_line(peer: Peer, width: int) -> str:
+    """Somebody who is here; ``width`` is the longest name's."""
+    return f"{strong(peer.user.ljust(width))}  {peer.kind.value:7}  {short_fingerprint(peer.kid)}  {peer.trust.value}"
+
+
+def under(head: str, text: str) -> str:
+    """A text behind who said it, its further lines set in."""
+    lines = text.split("\n")
+    return "\n".join([f"{head}: {lines[0]}", *(f"    {line}" for line in lines[1:])])
+
+
+def advice(user: str) -> str:
+    """What to do about a changed key, in commands."""
+    return errors.KeyChanged(user=user).advice
+
+
+class Teller:
+    """Says what happened beside the messages; an outage once, however many attempts to connect it takes to be over.
+
+    ``advice`` words what to do about somebody's changed key.
+    """
+
+    def __init__(self, terminal: Terminal, me: str, advice: Callable[[str], str] = advice) -> None:
+        self._terminal = terminal
+        self._me = me
+        self._advice = advice
+        self._down = False
+
+    def tell(self, event: Event) -> None:
+        """Say it."""
+        terminal = self._terminal
+        match event:
+            case Disconnected(why) if not self._down:
+                self._down = True
+                terminal.say(f"connection lost: {why.rstrip('.')}; trying again")
+            case Welcomed(waiting):
+                if self._down:
+                    terminal.say("connected again")
+                self._down = False
+                if waiting:
+                    terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
+            case MessageRefused(who, _, stage):
+                terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
+            case PeerKeyChanged(user, _, kid, accepted):
+                terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
+                if not accepted:
+                    terminal.warn(f"hint: {self._advice(user)}")
+                    if terminal.as_json:
+                        terminal.data("", key_changed_json(event))
+            case RosterChanged(joined, _, initial) if initial:
+                others = [entry.user for entry in joined if entry.user != self._me]
+                terminal.say(faint(f"connected; here: {listing(others) or 'nobody else yet'}"))
+            case RosterChanged(joined, left, _):
+                for verb, entries in (("joined", joined), ("left", left)):
+                    for entry in entries:
+                        if entry.user != self._me:
+                            terminal.say(faint(f"{entry.user} {verb}"))
+            case _:
+                pass
+
+
+def _time(ms: int) -> str:
+    """The time of day for a person who looks on; in full for a file."""
+    return clock(ms / 1000) if sys.stdout.isatty() else iso(ms)

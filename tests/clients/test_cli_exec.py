@@ -1,0 +1,125 @@
+"""``listen --exec`` as a real process: what a handler is given, and that nothing counts as handled that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.broker_process import BrokerProcess, Running, cli, cli_command, listening
+from tests.clients.profiles.people import Env, ok
+from tests.net import until
+
+TELL = (
+    'printf "%s|" "$SECURECHAT_FROM" "$SECURECHAT_TO" "$SECURECHAT_TRUST" "$SECURECHAT_CONTENT" "$SECURECHAT_FILE"; cat; echo'
+)
+
+
+def test_a_guests_handler_is_given_all_of_a_message(env: Env) -> None:
+    with listening(env, "bob", "-n", "2", "--exec", TELL) as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "hello"))
+        ok(cli(env, "--as", "ops", "send", "--everyone", "all of you"))
+        assert bob.wait() == 0
+    assert bob.out.lines == ["alice|bob|new|text||hello", "ops|everyone|new|text||all of you"]
+
+
+def test_nothing_that_a_sender_writes_is_run_or_ends_up_in_the_environment(env: Env, tmp_path: Path) -> None:
+    evil = f"$(touch {tmp_path}/a) `touch {tmp_path}/b`; touch {tmp_path}/c\n\x00'\"\x1b[2J"
+    said = tmp_path / "said"
+    with listening(env, "bob", "-n", "1", "--exec", f"env > {tmp_path}/env; cat > {said}") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=evil.encode()))
+        assert bob.wait() == 0
+    assert said.read_text() == evil
+    assert not {"a", "b", "c"} & {path.name for path in tmp_path.iterdir()}
+    given = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
+    about = {f"SECURECHAT_{name}" for name in ("FROM", "TO", "ID", "TIME", "TRUST", "CONTENT")}
+    assert {name for name in given if name.startswith("SECURECHAT_")} == about
+    assert "touch" not in (tmp_path / "env").read_text()
+
+
+def test_with_json_it_reads_the_line_that_would_be_printed(env: Env) -> None:
+    with listening(env, "bob", "-n", "1", "--json", "--exec", "cat") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "a\nb"))
+        assert bob.wait() == 0
+    (line,) = bob.out.lines
+    assert (json.loads(line)["type"], json.loads(line)["text"]) == ("message", "a\nb")
+
+
+def test_a_file_is_saved_first(env: Env, tmp_path: Path) -> None:
+    (tmp_path / "le rapport é.txt").write_text("numbers")
+    where = tmp_path / "in box"
+    with listening(env, "bob", "-n", "1", "--download", str(where), "--exec", 'cat "$SECURECHAT_FILE"; echo; cat') as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "le rapport é.txt")))
+        assert bob.wait() == 0
+    assert bob.out.lines == ["numbers", "[file] le rapport é.txt (7 B)"]
+
+
+@pytest.mark.parametrize(("end", "how"), [("exit 3", "failed with exit code 3"), ("kill -KILL $$", "ended by SIGKILL")])
+def test_what_failed_comes_again_and_what_did_not_comes_once(tmp_path: Path, end: str, how: str) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        cli(bob, "listen", "--timeout", "1ms")
+        for text in ("one", "bad", "two"):
+            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+        log = tmp_path / "log"
+        handler = f'read said; echo "$said" >> "{log}"; test "$said" != bad || test -e "{tmp_path}/mended" || {{ {end}; }}'
+        for _ in range(2):
+            failed = cli(bob, "listen", "-n", "3", "--exec", handler)
+            assert failed.code == 1
+            assert f"error: The command {how} for the message " in failed.err
+            assert "hint: Mend it and start again: the same message comes first." in failed.err
+        (tmp_path / "mended").touch()
+        ok(cli(bob, "listen", "-n", "2", "--exec", handler))
+        assert log.read_text().split() == ["one", "bad", "bad", "bad", "two"]
+        assert cli(bob, "listen", "--timeout", "300ms", "--exec", handler).code == 8
+        assert log.read_text().split()[-1] == "two"
+
+
+def test_the_hint_passes_over_it(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        cli(bob, "listen", "--timeout", "1ms")
+        for text in ("bad", "good"):
+            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+        failed = cli(bob, "listen", "--exec", "false")
+        (hint,) = [line for line in failed.err.splitlines() if line.startswith("hint:")]
+        words = hint.partition("securechat-cli ")[2].split()
+        assert ok(cli(bob, *words, "-n", "1", "--exec", "cat")).out == "good"
+        assert cli(bob, "listen", "--timeout", "300ms", "--exec", "cat").out == ""
+
+
+def test_a_guest_is_told_that_it_does_not_come_again(env: Env) -> None:
+    with listening(env, "bob", "--exec", "false") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "once"))
+        assert bob.wait() == 1
+        bob.err.has("A guest has no history to go on from")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        cli(bob, "listen", "--timeout", "1ms")
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "slowly"))
+        begun, pipe = tmp_path / "begun", tmp_path / "pipe"
+        os.mkfifo(pipe)
+        held = os.open(pipe, os.O_RDWR)  # the handler ends when this does, even if nobody else ends it
+        with Running(cli_command("listen", "--exec", f'exec 3<"{pipe}"; touch "{begun}"; exec cat <&3'), bob) as running:
+            until(begun.exists)
+            code_given = running.end(number)
+            os.close(held)
+            assert code_given == code
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "slowly"
+
+
+@pytest.mark.parametrize("handler", ["", "  "])
+def test_2_no_command(env: Env, handler: str) -> None:
+    done = cli(env, "--as", "bob", "listen", "--exec", handler)
+    assert done.code == 2
+    assert "--exec needs a command" in done.err
