@@ -11,7 +11,7 @@ import click
 from clients.cli_files import save, saved_json
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
 from clients.terminal import Terminal, faint, strong
-from clients.view import clean, clock, iso, key_changed_json, listing, message_json, order_notes, text_of
+from clients.view import clean, clock, iso, key_changed_json, listing, message_json, order_notes, refusal, text_of
 from core import errors
 from core.encoding import b64url
 from core.events import (
@@ -134,7 +134,7 @@ class _Teller:
 def _tell(terminal: Terminal, me: str, event: Event) -> None:
     match event:
         case MessageRefused(who, _, stage):
-            terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
+            terminal.warn(f"a message said to be from {who} was refused: {refusal(stage)}")
         case PeerKeyChanged(user, _, kid, accepted):
             terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
             if not accepted:

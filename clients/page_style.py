@@ -73,7 +73,7 @@ _RULES: Final = """
 .sc-day::before, .sc-day::after { content: ""; flex: 1; border-top: 1px solid var(--sc-line); }
 .sc-system, .sc-refused { text-align: center; color: var(--sc-quiet); font-size: .8rem; margin: .35rem 0;
   overflow-wrap: anywhere; }
-.sc-refused { color: var(--sc-bad); }
+.sc-refused::before { content: "⊘ "; }
 .sc-message { display: flex; flex-direction: column; align-items: flex-start; margin-top: .7rem; }
 .sc-message.sc-follows { margin-top: .2rem; }
 .sc-message.sc-mine { align-items: flex-end; }

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from clients.view import order_notes, text_of
+from clients.view import order_notes, refusal, text_of
 from core.bundle import Suite
 from core.content import Content, File, Text
 from core.events import (
@@ -84,7 +84,7 @@ class Timeline:
             case MessageSent():
                 self._sent(event)
             case MessageRefused(sender, mid, stage):
-                text = f"A message was refused: it failed the check '{stage}'."
+                text = f"A message said to be from {sender} was refused: {refusal(stage)}."
                 self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text))
             case RosterChanged(joined, left, initial) if not initial:
                 for entry in joined:

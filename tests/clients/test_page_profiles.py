@@ -129,6 +129,29 @@ def test_a_profile_is_unlocked_with_its_passphrase_and_chats_under_its_name(near
         chat.client.profile and chat.client.profile.store.pins()  # its database is closed, too
 
 
+def test_what_was_read_stays_read_when_a_profile_is_unlocked_again(near: Path, broker: BrokerProcess) -> None:
+    a_profile(near, "read1", SECRET)
+    app = unlock(profile_view(page()), SECRET)
+    wait_for(app, ConnectionState.ONLINE)
+    with ChatClient("bob", broker.address, events=False) as bob:
+        bob.send("the first", "read1")
+        until(lambda: len(chat_of(app).client.timeline("bob")) == 1)
+        app.run()
+        assert chat_of(app).unread == {"bob": 1}
+        chat_of(app).open("bob")
+        app.run()
+        assert chat_of(app).unread == {}
+        app.button(key="leave").click().run()
+        unlock(app, SECRET)
+        wait_for(app, ConnectionState.ONLINE)
+        assert len(chat_of(app).client.timeline("bob")) == 1
+        assert chat_of(app).unread == {}
+        bob.send("the second", "read1")
+        until(lambda: len([line for line in chat_of(app).client.timeline("bob") if line.kind is LineKind.MESSAGE]) == 2)
+        app.run()
+        assert chat_of(app).unread == {"bob": 1}
+
+
 def test_one_without_a_passphrase_asks_for_none(near: Path) -> None:
     a_profile(near, "page-open")
     app = profile_view(page())
