@@ -11,8 +11,9 @@ import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
 from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
-from clients.view import content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
+from clients.view import contains, content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core import errors
+from core.content import Content
 from core.encoding import b64url
 from core.events import Event, MessageReceived, MessageSent, Outcome, Receipt
 from core.messages import Mode
@@ -66,14 +67,15 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
 
 def _matches(event: MessageReceived | MessageSent, peer: str | None, search: str | None) -> bool:
     people: tuple[str, ...]
+    content: Content
     if isinstance(event, MessageReceived):
         message = event.message
-        everyone, people, text = message.everyone, (message.sender,), text_of(message.content)
+        everyone, people, content = message.everyone, (message.sender,), message.content
     else:
-        everyone, people, text = event.everyone, event.to, text_of(event.content)
+        everyone, people, content = event.everyone, event.to, event.content
     if peer is not None and not (everyone if peer == "everyone" else not everyone and peer in people):
         return False
-    return search is None or search.casefold() in text.casefold()
+    return search is None or contains(content, search)
 
 
 def _print_received(terminal: Terminal, event: MessageReceived) -> None:

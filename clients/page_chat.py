@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.elements.widgets.chat import ChatInputValue
 from streamlit_autorefresh import st_autorefresh
 
-from clients import page_connect
+from clients import page_connect, page_search
 from clients.chronicle import ConnectionState, ConnectionStatus
 from clients.page_broker import REFRESH_MS
 from clients.page_files import draw_file, draw_uploads
@@ -45,6 +45,7 @@ def show(chat: Chat) -> None:
     chat.outside = _outside(chat)
     with st.sidebar:
         people = st.container(key="people", gap="xsmall")
+        page_search.draw_field(chat)
         st.radio(
             "Encryption of what you send",
             list(_SUITES),
@@ -86,14 +87,30 @@ def _live(
     with people:
         draw_people(chat)
     with head:
-        draw_head(chat)
+        if chat.search:
+            page_search.draw_head(chat.search)
+        else:
+            draw_head(chat)
+    if chat.search:
+        page_search.draw_found(chat, chat.search)
+        _connection(chat)
+    else:
+        _conversation(chat, ended=ended)
+    signal(
+        received=chat.received,
+        elsewhere=sum(chat.unread.values()),
+        composer="" if chat.search else _composer_key(chat, chat.current),
+        goto=chat.goto,
+    )
+
+
+def _conversation(chat: Chat, *, ended: bool) -> None:
     lines = chat.client.timeline(chat.current)
     _log(chat, lines, ended=ended)
     if not ended:
         draw_decision(chat)
     _connection(chat)
     _resend(chat, lines)
-    signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
 
 
 def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
@@ -183,9 +200,10 @@ def _composer_key(chat: Chat, conversation: str) -> str:
 
 
 def _composers(chat: Chat) -> None:
-    if refusal := chat.refusals.get(chat.current):
+    refusal = chat.refusals.get(chat.current)
+    if refusal and not chat.search:
         _panel("sc-bad", refusal[0], f" {refusal[1]}")
-    visible = _composer_key(chat, chat.current)
+    visible = "none" if chat.search else _composer_key(chat, chat.current)
     st.html(f'<style>[class*="st-key-write-"]:not(.st-key-{visible}) {{ display: none; }}</style>')
     for conversation in chat.opened:
         key = _composer_key(chat, conversation)

@@ -1,4 +1,4 @@
-"""What only a script in the page can do: count unread messages in the tab's title, and hand the focus to the composer."""
+"""What only a script in the page can do: the tab's title, the focus, and bringing a line into sight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, composer: "" };
+  const state = { data, seen: data.received, composer: null, goto: "" };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
@@ -23,11 +23,20 @@ const begin = (data) => {
   // person has begun to write elsewhere by then.
   state.focus = () => {
     const writing = document.activeElement?.matches("input, textarea");
+    if (!state.composer) return;
     const composer = document.querySelector(`.st-key-${state.composer} textarea`);
     if (!writing && composer?.checkVisibility()) composer.focus();
     else if (!writing) return;
     state.body.disconnect();
   };
+  state.show = () => {
+    const line = document.getElementById(`line-${state.goto}`);
+    if (!line) return;
+    state.lines.disconnect();
+    line.scrollIntoView({ block: "center" });
+    line.animate([{ background: "#14938a44" }, { background: "transparent" }], 3000);
+  };
+  state.lines = new MutationObserver(state.show);
   state.body = new MutationObserver(state.focus);
   state.head = new MutationObserver(state.title);
   state.head.observe(document.head, { childList: true, subtree: true, characterData: true });
@@ -40,6 +49,7 @@ const end = () => {
   delete document.securechat;
   state.head.disconnect();
   state.body.disconnect();
+  state.lines.disconnect();
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
 };
@@ -56,6 +66,11 @@ export default function ({ data }) {
       state.focus();
     }
   }
+  if (state.goto !== data.goto) {
+    state.goto = data.goto;
+    state.lines.observe(document.body, { childList: true, subtree: true });
+    state.show();
+  }
   return end;
 }
 """
@@ -63,6 +78,10 @@ export default function ({ data }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(*, received: int, elsewhere: int, composer: str) -> None:
-    """Tell the page's script how many messages came in all, how many are unread elsewhere, and which composer is in use."""
-    _component(key="signals", data={"received": received, "elsewhere": elsewhere, "composer": composer})
+def signal(*, received: int, elsewhere: int, composer: str, goto: str) -> None:
+    """Tell the page's script what it cannot know.
+
+    How many messages came in all, how many are unread elsewhere, which composer is in use (none has an empty name), and the
+    key of the line that the person asked to see last.
+    """
+    _component(key="signals", data={"received": received, "elsewhere": elsewhere, "composer": composer, "goto": goto})

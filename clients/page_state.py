@@ -12,6 +12,7 @@ from typing import Final
 import streamlit as st
 
 from clients.chat import ChatClient
+from clients.finding import Found
 from clients.page_log import LogPart
 from clients.timeline import Line, LineKind
 from clients.transfers import Transfers
@@ -28,6 +29,16 @@ _CHAT: Final = "chat"
 _READ: Final = "read/"  # begins the name of the setting in which a profile keeps how far a conversation was read
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was searched for, and what was found: the newest first, and whether there is ``more``."""
+
+    text: str
+    found: tuple[Found, ...]
+    more: bool
+    error: SecureChatError | None = None
+
+
 @dataclass
 class Chat:
     """One user in one browser session, and what is on the screen."""
@@ -36,6 +47,8 @@ class Chat:
     broker_is_local: bool = True
     note: str = ""
     current: str = EVERYONE  # the conversation on the screen
+    search: Search | None = None  # what is on the screen in place of the conversation
+    goto: str = ""  # the key of the line that was to be brought into sight last
     comparing: str | None = None  # whose safety number is on the screen
     undecided: SecureChatError | None = None  # why a decision about that person's key was not taken
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
@@ -60,7 +73,7 @@ class Chat:
 
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
-        self.current, self.comparing = conversation, None
+        self.current, self.comparing, self.search = conversation, None, None
         if conversation not in self.opened:
             self.opened.append(conversation)
 

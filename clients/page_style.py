@@ -88,6 +88,11 @@ _RULES: Final = """
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
 .sc-tick.sc-done { color: color-mix(in srgb, var(--sc-good) 70%, currentColor); }
+.st-key-found { gap: 0; }
+[class*="st-key-hit-"] { padding: .7rem 0 .3rem; border-bottom: 1px solid var(--sc-line); }
+[class*="st-key-hit-"] .sc-who { margin-left: 0; }
+[class*="st-key-hit-"] .sc-who span { font-weight: 400; color: var(--sc-quiet); }
+[class*="st-key-hit-"] button { min-height: 0; padding: .2rem 0; font-size: .82rem; color: var(--sc-quiet); }
 .sc-empty { text-align: center; color: var(--sc-quiet); padding: 8vh 0 .5rem; }
 .sc-empty b { display: block; font-size: 1.05rem; color: color-mix(in srgb, currentColor 100%, CanvasText 60%); }
 

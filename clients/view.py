@@ -97,6 +97,11 @@ def text_of(content: Content) -> str:
             return f"[a message of the unknown type '{clean(type_)}']"
 
 
+def contains(content: Content, search: str) -> bool:
+    """Whether ``search`` is in what a person sees of a content, in whatever case."""
+    return search.casefold() in text_of(content).casefold()
+
+
 def amount(size: float) -> str:
     """Bytes as people write them: ``512 B``, ``1.2 MB``."""
     if size < 1000:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from clients import finding
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.keystore import Keystore
@@ -318,3 +319,27 @@ def asking_for(name: str) -> AppTest:
     app = new_page()
     app.query_params["profile"] = name
     return app.run()
+
+
+def test_a_profile_searches_all_that_it_keeps(near: Path, broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "FOUND_MAX", 2)
+    a_profile(near, "search1")
+    with ChatClient("bob", broker.address) as bob:
+        first = unlock(profile_view(page()))
+        wait_for(first, ConnectionState.ONLINE)
+        client = chat_of(first).client
+        client.wait_sent(client.send("the key is under the mat", "bob"), 30, stored=False)
+        until(lambda: "search1" in [peer.user for peer in bob.users()])
+        bob.send("the KEY? thanks", "search1")
+        bob.send("key", EVERYONE)
+        until(lambda: len(client.timeline(EVERYONE)) > 0)
+    first.button(key="leave").click().run()
+    later = unlock(first)
+    later.text_input(key="search").input("key").run()
+    search = chat_of(later).search
+    assert search
+    assert [(found.sender, found.text) for found in search.found] == [("bob", "key"), ("bob", "the KEY? thanks")]
+    assert search.more
+    assert "the newest" in text(later)
+    later.text_input(key="search").input("under the").run()
+    assert "You <span>to bob" in text(later)
