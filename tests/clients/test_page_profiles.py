@@ -20,8 +20,8 @@ from clients.timeline import Line, LineKind
 from core.errors import StoreFailed
 from core.names import EVERYONE
 from core.profile import Profile
-from tests.broker_process import BrokerProcess, cli, environment
-from tests.clients.pages import NOWHERE, chat_of, new_page, page, send, text, wait_for
+from tests.broker_process import BrokerProcess, admin, cli, environment
+from tests.clients.pages import NOWHERE, chat_of, connect, new_page, page, send, text, wait_for
 from tests.keys import keys_of
 from tests.net import until
 
@@ -103,7 +103,7 @@ def test_a_guest_needs_no_step_more_though_there_are_profiles(near: Path, broker
 
 def test_without_profiles_it_says_how_to_make_one(home: Path) -> None:
     app = profile_view(page())
-    assert fields(app) == {"new_name", "new_passphrase", "new_passphrase_again"}
+    assert fields(app) == {"new_name", "new_broker", "new_passphrase", "new_passphrase_again"}
     assert "securechat-cli init NAME" in text(app)
     assert not home.exists()
 
@@ -343,3 +343,20 @@ def test_a_profile_searches_all_that_it_keeps(near: Path, broker: BrokerProcess,
     assert "the newest" in text(later)
     later.text_input(key="search").input("under the").run()
     assert "You <span>to bob" in text(later)
+
+
+def test_an_invite_makes_a_profile_and_is_kept_nowhere(near: Path, broker: BrokerProcess) -> None:
+    invite = admin(broker.data, broker.env, "invite", "--host", "127.0.0.1").out.strip()
+    secret = invite.rpartition("/")[2]
+    app = profile_view(page())
+    app.text_input(key="new_broker").input(invite)
+    make(app, "invited", SECRET, SECRET)
+    wait_for(app, ConnectionState.ONLINE)
+    assert secret not in kept(app)
+    assert chat_of(app).client.broker.invite is None
+    app.button(key="leave").click().run()
+    assert app.text_input(key="new_broker").value == ""
+
+    guest = connect(page(), "guest", invite)
+    assert "This line is an invite." in text(guest)
+    assert "chat" not in guest.session_state
