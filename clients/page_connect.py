@@ -30,7 +30,7 @@ def show() -> None:
     with st.container(key="connect"):
         st.html(
             '<div class="sc-hello"><div class="sc-logo"></div><div role="heading" aria-level="1">SecureChat</div>'
-            "<p>End-to-end encrypted chat, with an RSA key pair for each name.</p></div>"
+            "<p>End-to-end encrypted. The keys stay here.</p></div>"
         )
         _warn_if_exposed()
         st.segmented_control(

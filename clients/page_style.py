@@ -60,7 +60,7 @@ _RULES: Final = """
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 .sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
 
-.sc-decide p { margin: .35rem 0 .5rem; }
+.sc-decide p { margin: .35rem 0 .5rem; font-size: inherit; }
 .sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
 .sc-keys span { color: var(--sc-quiet); }
 .sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
@@ -68,6 +68,7 @@ _RULES: Final = """
 .sc-how { margin: 0; }
 .sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
 
+.st-key-again { align-items: flex-end; }
 .st-key-log { padding-bottom: .5rem; }
 .sc-day { display: flex; align-items: center; gap: .8rem; margin: 1rem 0 .6rem; color: var(--sc-quiet); font-size: .78rem; }
 .sc-day::before, .sc-day::after { content: ""; flex: 1; border-top: 1px solid var(--sc-line); }
@@ -86,6 +87,7 @@ _RULES: Final = """
 .sc-fold summary { cursor: pointer; color: var(--sc-quiet); font-size: .82rem; padding: .3rem 0; }
 .sc-fold { flex-basis: 100%; }
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
+.sc-tick.sc-fine { color: inherit; font-size: inherit; line-height: inherit; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
 .sc-tick.sc-done { color: color-mix(in srgb, var(--sc-good) 70%, currentColor); }
 .st-key-found { gap: 0; }
@@ -121,6 +123,10 @@ _RULES: Final = """
 .sc-picture { display: block; margin-bottom: .4rem; }
 .sc-picture img { display: block; max-width: 100%; max-height: 22rem; border-radius: .5rem; }
 
+/* White on the dark theme's bright green could hardly be read. */
+[data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"]:is(:hover, :focus, :active) {
+  color: light-dark(#fff, #0b1413); }
+
 .st-key-me { margin-bottom: .75rem; }
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
 [class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }
@@ -129,6 +135,8 @@ _RULES: Final = """
 
 @media (max-width: 768px) {
   .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
+  /* A finger is wider than a line. */
+  .st-key-head button, .st-key-me button, [class*="st-key-hit-"] button { min-height: 2.5rem; }
   .sc-keys { grid-template-columns: 1fr; gap: 0; }
   .sc-keys span { margin-bottom: .3rem; }
   .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }

@@ -60,7 +60,7 @@ def show() -> None:
     if isinstance(st.session_state.get(_ERROR), NoBrokerFound):
         wait_for_broker()
     with st.expander("Make a new profile", expanded=not names):
-        _make_form()
+        _make_form(alone=not names)
     st.html(
         '<p class="sc-fine">A profile keeps its keys and what was said on the machine that runs this page, and the broker '
         "keeps its name for it. Reload the tab, and it is locked again. The command line uses the same profiles, and makes "
@@ -105,7 +105,7 @@ def _unlock_form(name: str, *, broker: BrokerAddress | None = None, ask_broker: 
         st.form_submit_button("Unlock", type="primary", width="stretch", on_click=_unlock, args=(name, broker))
 
 
-def _make_form() -> None:
+def _make_form(*, alone: bool) -> None:
     with st.form("make_form", border=False):
         st.text_input("Name", key=_NAME, placeholder="alice", autocomplete="off")
         st.text_input("Passphrase, or nothing", key=_FIRST, type="password", autocomplete="new-password")
@@ -114,7 +114,7 @@ def _make_form() -> None:
             "Broker, or the invite you were given", key=_INVITE, placeholder="the one of this machine", autocomplete="off"
         )
         say_error(st.session_state.get(_MAKE_ERROR))
-        st.form_submit_button("Make profile", on_click=_make)
+        st.form_submit_button("Make profile", type="primary" if alone else "secondary", width="stretch", on_click=_make)
         st.html(
             '<p class="sc-fine">The passphrase encrypts the keys on disk. Without one, whoever can read your files can read '
             "them. Nobody can tell you a passphrase that you have forgotten.</p>"

@@ -20,18 +20,18 @@ from scripts.screenshots.studio import Studio
 
 SCENES: Final[Mapping[str, Callable[[Studio], None]]] = {
     "first-run": doors.first_run,
-    "invited": doors.invited,
-    "locked": doors.locked,
     "taken": doors.taken,
     "readme": readme.talk,
     "together": talking.alone_and_together,
+    "wrong": talking.what_is_wrong,
+    "invited": doors.invited,
+    "locked": doors.locked,
     "one-to-one": talking.one_to_one,
     "long-ago": talking.long_ago,
-    "wrong": talking.what_is_wrong,
     "trust": trusting.decisions,
     "files": sending.files,
 }
-_FIRST: Final = ("first-run", "locked")  # without these there is no broker, and no profile
+_FIRST: Final = ("first-run", "locked")  # without these there is no broker, and no profile; then alice is no guest's name
 _COLOURS: Final = 24
 _VIEWS: Final = ("light", "dark", "phone")
 
@@ -47,11 +47,11 @@ def main() -> int:
         with Studio() as studio:
             for name in wanted:
                 SCENES[name](studio)
+                if options.png:
+                    _write_png(studio.shots, options.png)
             if not options.only and (missing := set(STATES) - set(studio.shots)):
                 raise Failed(f"No picture was taken of {', '.join(sorted(missing))}.")
-            if options.png:
-                _write_png(studio.shots, options.png)
-            else:
+            if not options.png:
                 _write_svg(studio.shots)
     except Stopped:
         return 130

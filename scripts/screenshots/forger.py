@@ -68,4 +68,4 @@ class Forger:
             now_ms=instant().ms,
             random=os.urandom,
         )
-        self.courier.put([frames.send(mid, to.user, sealed.common())])
+        self.courier.put([frames.send(mid, to.user, sealed.common_direct())])

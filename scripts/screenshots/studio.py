@@ -24,10 +24,17 @@ from core.address import BrokerAddress
 from core.places import FILE_NAME, decode_connection_file
 from scripts.processes import BROKER_PORT, ROOT, UI_PORT, Failed, Processes, next_free_port, start_broker, start_page
 
-LIMIT_MS: Final = 60_000
+LIMIT_MS: Final = 30_000
 SECRET: Final = "correct horse battery staple"  # of the profiles in the pictures, whose keys live as long as those are taken
-_WIDE: Final = {"width": 760, "height": 540}
-_PHONE: Final = {"width": 375, "height": 540}
+_WIDE: Final = {"width": 900, "height": 667}
+_PHONE: Final = {"width": 375, "height": 667}
+# Streamlit opens and closes it by itself at some widths, and not always: then it is asked to.
+_SIDEBAR: Final = """open => {
+  if ((document.querySelector("[data-testid=stSidebar]").getBoundingClientRect().right > 0) === open) return true;
+  const which = open ? "[data-testid=stExpandSidebarButton]" : "[data-testid=stSidebarCollapseButton] button";
+  document.querySelector(which)?.click();
+  return false;
+}"""
 _FOLDERS: Final = ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
 
 
@@ -165,6 +172,7 @@ class Studio:
             page.get_by_role("button", name="Connect").click()
             expect(page.locator(".sc-dot.online")).to_be_attached()
             yield page
+            _leave(page, "Leave")
 
     @contextlib.contextmanager
     def profile_tab(self, name: str) -> Iterator[Page]:
@@ -173,6 +181,7 @@ class Studio:
             unlock(page)
             expect(page.locator(".sc-dot.online")).to_be_attached()
             yield page
+            _leave(page, "Lock")
 
     def shoot(self, page: Page, name: str, *there: str | Locator) -> None:
         """Take the three pictures of a state, once it shows what is said to be ``there``."""
@@ -185,11 +194,11 @@ class Studio:
         page.set_viewport_size(_PHONE)  # type: ignore[arg-type]
         sidebar = page.get_by_test_id("stSidebar")
         if sidebar.count():
-            page.wait_for_function("document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().right <= 0")
+            page.wait_for_function(_SIDEBAR, arg=False, polling=200)
         shots.append(_picture(page))
         page.set_viewport_size(_WIDE)  # type: ignore[arg-type]
         if sidebar.count():
-            _show_sidebar(page)
+            page.wait_for_function(_SIDEBAR, arg=True, polling=200)
         self.shots[name] = shots
         print(f"{name}", file=sys.stderr, flush=True)
 
@@ -214,11 +223,10 @@ def _picture(page: Page) -> bytes:
     return page.screenshot(animations="disabled", caret="hide")
 
 
-def _show_sidebar(page: Page) -> None:
-    hidden = "document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().right <= 0"
-    if page.evaluate(hidden):
-        page.get_by_test_id("stExpandSidebarButton").click()
-        page.wait_for_function(f"!({hidden})")
+def _leave(page: Page, how: str) -> None:
+    """Free the name at once: a tab that is closed may come back, and so keeps it for some seconds."""
+    page.get_by_test_id("stSidebar").get_by_role("button", name=how, exact=True).click()
+    expect(page.get_by_role("heading", name="SecureChat")).to_be_visible()
 
 
 def unlock(page: Page, passphrase: str = SECRET) -> None:

@@ -10,7 +10,7 @@ from clients.chat import ChatClient
 from core.bundle import Suite
 from core.names import EVERYONE
 from scripts.screenshots.forger import Forger, Target
-from scripts.screenshots.studio import LIMIT_MS, Studio, choose, composer, write
+from scripts.screenshots.studio import LIMIT_MS, Studio, choose, composer, unlock, write
 
 _LOG: Final = (
     "db1: backup started, 1.2 GB",
@@ -65,7 +65,7 @@ def one_to_one(studio: Studio) -> None:
         write(page, "bob", "3 tables, 1.2 GB, 4 minutes.", word="stored")
         studio.shoot(page, "direct", "✓✓ delivered", "✓ stored")
         studio.kill_broker()
-        expect(page.get_by_text("Not connected")).to_be_visible()
+        expect(page.get_by_text("Not connected for")).to_be_visible()
         write(page, "bob", "The broker is away, by the way.", word="queued")
         write(page, "bob", "So this waits here.", word="queued")
         studio.shoot(page, "offline", "2 messages wait here")
@@ -74,8 +74,6 @@ def one_to_one(studio: Studio) -> None:
         studio.shoot(page, "back", "Connected again")
     studio.freeze_broker()
     with studio.tab("/?profile=alice") as page:
-        from scripts.screenshots.studio import unlock
-
         unlock(page)
         choose(page, "bob")
         write(page, "bob", "Written before the connection stood.", word="queued")
