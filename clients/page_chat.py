@@ -84,6 +84,7 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
     if chat.outside != _outside(chat):
         st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
+    script = st.container(key="script")  # at the same place always: moved, it would begin anew
     with me:
         draw_me(chat)
     with people:
@@ -98,12 +99,13 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
         _connection(chat)
     else:
         _conversation(chat, ended=ended)
-    signal(
-        received=chat.received,
-        elsewhere=sum(chat.unread.values()),
-        composer="" if chat.search else _composer_key(chat, chat.current),
-        goto=chat.goto,
-    )
+    with script:
+        signal(
+            received=chat.received,
+            elsewhere=sum(chat.unread.values()),
+            composer="" if chat.search else _composer_key(chat, chat.current),
+            goto=chat.goto,
+        )
 
 
 def _conversation(chat: Chat, *, ended: bool) -> None:

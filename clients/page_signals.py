@@ -1,4 +1,4 @@
-"""What only a script in the page can do: the tab's title, the focus, and bringing a line into sight."""
+"""What only a script in the page can do: the tab's title, the focus, and what of the log is in sight."""
 
 from __future__ import annotations
 
@@ -29,15 +29,50 @@ const begin = (data) => {
     else if (!writing) return;
     state.body.disconnect();
   };
+  state.body = new MutationObserver(state.focus);
+  // Streamlit follows the end of a log when something is added to it: not when what is there grows, and also when the person
+  // has asked for a line further up. That line is held until they scroll by themselves.
+  const scroller = () => document.querySelector(".stMain");
+  const wanted = () => state.held && document.getElementById(`line-${state.held}`);
+  state.scrolled = ({ target }) => {
+    if (!state.held && target === scroller()) state.atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 48;
+  };
+  state.hold = () => {
+    const box = wanted()?.getBoundingClientRect();
+    if (box && (box.top < 0 || box.bottom > innerHeight)) wanted().scrollIntoView({ block: "center" });
+  };
   state.show = () => {
-    const line = document.getElementById(`line-${state.goto}`);
+    const line = wanted();
     if (!line) return;
     state.lines.disconnect();
     line.scrollIntoView({ block: "center" });
     line.animate([{ background: "#14938a44" }, { background: "transparent" }], 3000);
   };
+  state.letGo = () => {
+    state.held = "";
+    clearInterval(state.holding);
+  };
+  state.grown = new ResizeObserver(() => {
+    if (!state.held && state.atEnd) scroller()?.scrollTo(0, scroller().scrollHeight);
+  });
+  state.follow = () => {  // what holds the log is another element once there is a composer
+    const block = document.querySelector(".stMainBlockContainer");
+    if (block === state.block) return;
+    state.grown.disconnect();
+    if ((state.block = block)) state.grown.observe(block);
+  };
+  // A conversation begins at its end, what was found at its beginning.
+  state.startAt = (end) => {
+    state.letGo();
+    state.atEnd = end;
+    scroller()?.scrollTo(0, end ? scroller().scrollHeight : 0);
+  };
   state.lines = new MutationObserver(state.show);
-  state.body = new MutationObserver(state.focus);
+  state.watch = (how) => {
+    document[how]("scroll", state.scrolled, true);
+    for (const one of ["wheel", "touchmove", "pointerdown", "keydown"]) document[how](one, state.letGo, true);
+  };
+  state.watch("addEventListener");
   state.head = new MutationObserver(state.title);
   state.head.observe(document.head, { childList: true, subtree: true, characterData: true });
   document.addEventListener("visibilitychange", state.title);
@@ -50,6 +85,9 @@ const end = () => {
   state.head.disconnect();
   state.body.disconnect();
   state.lines.disconnect();
+  state.grown.disconnect();
+  state.letGo();
+  state.watch("removeEventListener");
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
 };
@@ -57,8 +95,10 @@ export default function ({ data }) {
   const state = (document.securechat ??= begin(data));
   state.data = data;
   state.title();
+  state.follow();
   if (state.composer !== data.composer) {
     state.composer = data.composer;
+    state.startAt(Boolean(data.composer));
     if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) {
@@ -67,8 +107,9 @@ export default function ({ data }) {
     }
   }
   if (state.goto !== data.goto) {
-    state.goto = data.goto;
+    state.goto = state.held = data.goto;
     state.lines.observe(document.body, { childList: true, subtree: true });
+    state.holding = setInterval(state.hold, 200);
     state.show();
   }
   return end;

@@ -27,6 +27,7 @@ _RULES: Final = """
 [data-testid="stSidebarUserContent"] { padding-top: 0; padding-bottom: 1rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
 .st-key-refresh, .st-key-refresh_broker, .st-key-signals { position: absolute; width: 0; height: 0; overflow: hidden; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-script) { position: absolute; }
 .st-key-me button code, .st-key-head button code { color: inherit; background: none; padding: 0; }
 
 .sc-hello { text-align: center; }
@@ -104,7 +105,7 @@ _RULES: Final = """
 [class*="st-key-card-theirs-"] { border-bottom-left-radius: .25rem; }
 [class*="st-key-card-mine-"] { margin-left: auto; border-bottom-right-radius: .25rem;
   background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
-[class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; }
+[class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; margin-bottom: .2rem; }
 [class*="st-key-row-"] { flex-wrap: nowrap; }
 [class*="st-key-row-"] > :first-child { min-width: 0; flex: 1; }
 [class*="st-key-row-"] button { white-space: nowrap; }
@@ -123,6 +124,8 @@ _RULES: Final = """
 .sc-picture { display: block; margin-bottom: .4rem; }
 .sc-picture img { display: block; max-width: 100%; max-height: 22rem; border-radius: .5rem; }
 
+/* The refreshing part of the page is redrawn every two seconds: dimmed each time that takes long, it would flicker. */
+[data-stale="true"] { opacity: 1 !important; transition: none !important; }
 /* White on the dark theme's bright green could hardly be read. */
 [data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"]:is(:hover, :focus, :active) {
   color: light-dark(#fff, #0b1413); }

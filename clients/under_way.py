@@ -69,8 +69,7 @@ class Transfer:
         if self._began is None:
             return "connecting …"
         at, first = self._began
-        words = progress_text("", self.done, self.size, self.done - first, time.monotonic() - at).split("  ")[1:]
-        return " · ".join([*words, *([f"went on at {amount(first)}"] if first else [])])
+        return " · ".join(progress_text("", self.done, self.size, self.done - first, time.monotonic() - at).split("  ")[1:])
 
     def note(self, done: int) -> None:
         """So many bytes are done."""
@@ -102,7 +101,10 @@ class Upload(Transfer):
 
     def text(self) -> str:
         """How far it is, in words."""
-        return "making a copy …" if self.state is TransferState.RUNNING and not self.known_as else super().text()
+        if self.state is TransferState.RUNNING and not self.known_as:
+            return "making a copy …"
+        first = self._began[1] if self._began else 0
+        return super().text() + (f" · went on at {amount(first)}" if first else "")
 
     @property
     def left(self) -> str:

@@ -1,4 +1,4 @@
-"""A picture as text, which is all that the repository holds: an SVG with PNGs of few colours in it."""
+"""A picture as text, which is all that the repository holds: an SVG with pictures of few colours in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def svg(title: str, pictures: Sequence[bytes], *, colours: int, scale: float = 1
             width, tall = round(image.width / scale), round(image.height / scale)
             data = base64.b64encode(_small(image, colours)).decode("ascii")
         place = f'x="{left}" width="{width}" height="{tall}"'
-        parts.append(f'<image {place} href="data:image/png;base64,{data}"/>')
+        parts.append(f'<image {place} href="data:image/webp;base64,{data}"/>')
         edge = f'x="{left + 0.5}" y=".5" width="{width - 1}" height="{tall - 1}"'
         parts.append(f'<rect {edge} fill="none" stroke="#8884"/>')
         left, height = left + width + _GAP, max(height, tall)
@@ -35,5 +35,6 @@ def svg(title: str, pictures: Sequence[bytes], *, colours: int, scale: float = 1
 def _small(image: Image.Image, colours: int) -> bytes:
     # Without dithering: dots would be noise on flat surfaces, and take more bytes than the picture itself.
     data = io.BytesIO()
-    image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+    few = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).convert("RGB")
+    few.save(data, "WEBP", lossless=True, quality=100)
     return data.getvalue()

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 
-from PIL import Image, ImageDraw
 from playwright.sync_api import Locator, Page, expect
 
 from core.content import File
+from scripts import demo
 from scripts.screenshots.studio import LIMIT_MS, Studio, attach, choose, write
 
 _BIG = 150_000_000  # bytes: so much that nobody's machine is done with it before it is looked at
-
-
-def picture(width: int = 480, height: int = 240) -> bytes:
-    """A PNG that was not there before: hills at dusk."""
-    image = Image.new("RGB", (width, height))
-    draw = ImageDraw.Draw(image)
-    for y in range(height):
-        draw.line((0, y, width, y), (40 + 190 * y // height, 60 + 90 * y // height, 120 - 30 * y // height))
-    draw.ellipse((width * 0.62, height * 0.3, width * 0.74, height * 0.3 + width * 0.12), (255, 214, 140))
-    for shade, base, steep in ((70, 0.7, 7), (45, 0.82, 4), (25, 0.92, 9)):
-        tops = [(x, height * base - (x * steep % 97) * 0.25) for x in range(0, width + 40, 40)]
-        draw.polygon([(0, height), *tops, (width, height)], (shade // 2, shade, shade))
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
 
 
 def files(studio: Studio) -> None:
@@ -63,7 +47,7 @@ def files(studio: Studio) -> None:
 def _received(page: Page, studio: Studio) -> None:
     bob = studio.people["bob"]
     hills = studio.home / "hills.png"
-    hills.write_bytes(picture())
+    hills.write_bytes(demo.hills(480, 240))
     choose(page, "bob")
     bob.send("From the window, just now:", "alice")
     bob.wait_sent(bob.send(bob.files.upload(hills), "alice"), LIMIT_MS / 1000)

@@ -187,6 +187,7 @@ class Studio:
         """Take the three pictures of a state, once it shows what is said to be ``there``."""
         for what in there:
             expect((page.get_by_text(what) if isinstance(what, str) else what).first).to_be_visible()
+        page.mouse.move(0, 0)
         shots = [_picture(page)]
         page.emulate_media(color_scheme="dark")
         shots.append(_picture(page))
