@@ -74,7 +74,7 @@ def has_ended(status: ConnectionStatus) -> bool:
 
 
 def _outside(chat: Chat) -> tuple[object, ...]:
-    return chat.current, chat.comparing, has_ended(chat.client.status), chat.refusals.get(chat.current)
+    return chat.current, chat.comparing, has_ended(chat.client.status), chat.refusals.get(chat.current), chat.search
 
 
 @st.fragment

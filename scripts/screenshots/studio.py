@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,9 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from clients.chat import ChatClient
 from clients.keystore import choose_home
 from clients.making import make_profile
+from clients.profiles import OpenProfile
 from core.address import BrokerAddress
+from core.errors import NameTaken
 from core.places import FILE_NAME, decode_connection_file
 from scripts.processes import BROKER_PORT, ROOT, UI_PORT, Failed, Processes, next_free_port, start_broker, start_page
 
@@ -121,15 +124,21 @@ class Studio:
 
     def profile(self, name: str, home: str) -> ChatClient:
         """A profile of this name, made in a home of its own if it is not there, and connected."""
-        from clients.profiles import OpenProfile
-
         folder = self.home / home
-        if (folder / "profiles" / name).exists():
-            profile = OpenProfile(folder, name, None)
-        else:
-            profile, _ = make_profile(folder, name, None, self.address)
+        known = (folder / "profiles" / name).exists()
+        profile = OpenProfile(folder, name, None) if known else self._made(folder, name)
         self.people[name] = ChatClient(profile, self.address).__enter__()
         return self.people[name]
+
+    def _made(self, folder: Path, name: str) -> OpenProfile:
+        until = time.monotonic() + LIMIT_MS / 1000
+        while True:
+            try:
+                return make_profile(folder, name, None, self.address)[0]
+            except NameTaken:  # the broker hears of a release, and of who has left, in its own time
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
 
     def own_profile(self, name: str) -> None:
         """Make a profile for the page to unlock."""
