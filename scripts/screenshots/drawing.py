@@ -33,8 +33,8 @@ def svg(title: str, pictures: Sequence[bytes], *, colours: int, scale: float = 1
 
 
 def _small(image: Image.Image, colours: int) -> bytes:
-    # Without dithering: dots would be noise on flat surfaces, and take more bytes than the picture itself.
+    # Without dithering: dots would be noise on flat surfaces. Rare colours are kept, for warnings have them.
     data = io.BytesIO()
-    few = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).convert("RGB")
+    few = image.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
     few.save(data, "WEBP", lossless=True, quality=100)
     return data.getvalue()
