@@ -15,7 +15,7 @@ help: ## Show this list
 	@echo "Settings, with examples:"
 	@echo "  PORT=12346          the broker's port (run, broker, demo)"
 	@echo "  UI_PORT=8600        the page's port (run, ui, demo); the next free one if it is taken"
-	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, mutmut, fuzz, crash, soak)"
+	@echo "  ARGS='-k frames'    arguments for pytest (test, check) or for the program (bench, mutants, mutmut, fuzz, crash, soak, screenshots)"
 	@echo "  PYTHON=python3.13   what to make .venv with"
 
 .PHONY: run
@@ -58,7 +58,7 @@ bench: develop ## Measure how fast it is
 	@exec .venv/bin/python -m bench $(ARGS)
 
 .PHONY: screenshots
-screenshots: develop ## Take the README's picture of the page anew
+screenshots: develop ## Take the pictures of the page in docs/ anew, in every state
 	@exec .venv/bin/python -m scripts.screenshots $(ARGS)
 
 .PHONY: mutants

@@ -13,7 +13,7 @@ from clients.cli_completion import complete_conversation
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, open_profile, shared_options
 from clients.telling import under
 from clients.terminal import OK, TIMEOUT, Terminal, faint, strong
-from clients.view import content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
+from clients.view import contains, content_json, iso, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core import errors
 from core.encoding import b64url
 from core.events import MessageReceived, MessageSent, Outcome, Receipt
@@ -76,8 +76,7 @@ def concerns(event: MessageReceived | MessageSent, peer: str | None) -> bool:
 
 
 def _contains(event: MessageReceived | MessageSent, search: str | None) -> bool:
-    content = event.content if isinstance(event, MessageSent) else event.message.content
-    return search is None or search.casefold() in text_of(content).casefold()
+    return search is None or contains(event.content if isinstance(event, MessageSent) else event.message.content, search)
 
 
 def _print_received(terminal: Terminal, event: MessageReceived) -> None:

@@ -73,21 +73,21 @@ class Files:
         self._courier = courier
         self._tickets = tickets
 
-    def upload(self, path: Path, progress: Progress = _quiet) -> File:
+    def upload(self, path: Path, progress: Progress = _quiet, *, known_as: str | None = None) -> File:
         """Store a file at the broker, sealed, and return what to send to whoever is to have it.
 
-        An upload of the same file, unchanged, that was broken off is gone on with. It blocks. Raises FileUnreadable,
-        BadFileName, FileChanged, NoRoomForFile, BrokerUnreachable and LoginRefused.
+        An upload of the same file, unchanged, that was broken off is gone on with. ``known_as`` says by what that one is to
+        be known, if not by the file's path. It blocks. Raises FileUnreadable, BadFileName, FileChanged, NoRoomForFile,
+        BrokerUnreachable and LoginRefused.
         """
         name = check_file_name(path.name)
         with _opened(path) as descriptor:
-            ticket = self._ticket(path, os.fstat(descriptor))
+            ticket = self._ticket(known_as or str(path.absolute()), os.fstat(descriptor))
             with self._courier() as courier:
                 digest = _Sending(descriptor, ticket, self._tickets, courier, progress).run()
         return File(name, ticket.size, digest, ticket.key, ticket.blob)
 
-    def _ticket(self, path: Path, about: os.stat_result) -> Ticket:
-        where = str(path.absolute())
+    def _ticket(self, where: str, about: os.stat_result) -> Ticket:
         for ticket in self._tickets.all():
             if (ticket.path, ticket.size, ticket.changed_ns) == (where, about.st_size, about.st_mtime_ns):
                 return ticket
@@ -95,12 +95,20 @@ class Files:
         self._tickets.note(ticket)
         return ticket
 
-    def give_up(self, path: Path) -> None:
+    def unfinished(self) -> list[Ticket]:
+        """The uploads that were begun and whose files were not sent, from whichever of a profile's programs.
+
+        Raises StoreFailed and RecordDamaged.
+        """
+        return list(self._tickets.all())
+
+    def give_up(self, known_as: Path | str) -> None:
         """A file that was not sent will not be: the broker need not keep what it has of it.
 
         It blocks. Raises BrokerUnreachable and LoginRefused; then the broker keeps that for a while.
         """
-        begun = [ticket.blob for ticket in self._tickets.all() if ticket.path == str(path.absolute())]
+        where = known_as if isinstance(known_as, str) else str(known_as.absolute())
+        begun = [ticket.blob for ticket in self._tickets.all() if ticket.path == where]
         for blob in begun:
             self._tickets.drop(blob)
         if not begun:

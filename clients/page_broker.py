@@ -11,9 +11,16 @@ from streamlit_autorefresh import st_autorefresh
 from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.page_log import plain
+from core.address import BrokerAddress
 from core.errors import NoBrokerFound, SecureChatError
 
 REFRESH_MS: Final = 2000
+
+
+class InviteMisplaced(SecureChatError):
+    """This line is an invite. Whoever has one makes a profile with it."""
+
+    hint = "Choose Profile, then 'Make a new profile', and paste it there."
 
 
 def local_broker() -> tuple[str, SecureChatError | None]:
@@ -24,6 +31,16 @@ def local_broker() -> tuple[str, SecureChatError | None]:
         return "", None
     except SecureChatError as error:
         return "", error
+
+
+def typed_broker(text: str) -> BrokerAddress | None:
+    """The broker that was typed, if one was; raises BadAddress and InviteMisplaced."""
+    if not text.strip():
+        return None
+    address = BrokerAddress.parse(text)
+    if address.invite is not None:
+        raise InviteMisplaced
+    return address
 
 
 @st.fragment

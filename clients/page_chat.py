@@ -11,15 +11,16 @@ from datetime import date
 from typing import Final
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.elements.widgets.chat import ChatInputValue
 from streamlit_autorefresh import st_autorefresh
 
-from clients import page_connect
+from clients import page_connect, page_search
 from clients.chronicle import ConnectionState, ConnectionStatus
 from clients.page_broker import REFRESH_MS
 from clients.page_files import draw_file, draw_uploads
 from clients.page_log import SUITE_NAMES, failed, first_shown, log_parts, plain
-from clients.page_people import draw_head, draw_people
+from clients.page_people import draw_head, draw_me, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
 from clients.page_trust import draw_decision, must_decide, show_number
@@ -44,6 +45,8 @@ def show(chat: Chat) -> None:
         chat.compare(None)
     chat.outside = _outside(chat)
     with st.sidebar:
+        me = st.container()
+        page_search.draw_field(chat)
         people = st.container(key="people", gap="xsmall")
         st.radio(
             "Encryption of what you send",
@@ -59,7 +62,7 @@ def show(chat: Chat) -> None:
     head = st.container(key="head", gap=None)
     if ended:
         page_connect.show_again(chat)
-    _live(chat, people, head, ended=ended)
+    _live(chat, me, people, head, ended=ended)
     _composers(chat)
     if chat.comparing:
         show_number(chat, chat.comparing)
@@ -71,22 +74,41 @@ def has_ended(status: ConnectionStatus) -> bool:
 
 
 def _outside(chat: Chat) -> tuple[object, ...]:
-    return chat.current, chat.comparing, has_ended(chat.client.status)
+    return chat.current, chat.comparing, has_ended(chat.client.status), chat.search
 
 
 @st.fragment
-def _live(
-    chat: Chat, people: st.delta_generator.DeltaGenerator, head: st.delta_generator.DeltaGenerator, *, ended: bool
-) -> None:
+def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGenerator, *, ended: bool) -> None:
     waiting = chat.client.status.state is ConnectionState.CONNECTING or chat.transfers.busy
     st_autorefresh(interval=_WAITING_MS if waiting else REFRESH_MS, key="refresh")
     if chat.outside != _outside(chat):
         st.rerun()  # what is drawn outside of this fragment has to change, too
     chat.take_stock()
+    script = st.container(key="script")  # at the same place always: moved, it would begin anew
+    with me:
+        draw_me(chat)
     with people:
         draw_people(chat)
     with head:
-        draw_head(chat)
+        if chat.search:
+            page_search.draw_head(chat.search)
+        else:
+            draw_head(chat)
+    if chat.search:
+        page_search.draw_found(chat, chat.search)
+        _connection(chat)
+    else:
+        _conversation(chat, ended=ended)
+    with script:
+        signal(
+            received=chat.received,
+            elsewhere=sum(chat.unread.values()),
+            composer="" if chat.search else _composer_key(chat, chat.current),
+            goto=chat.goto,
+        )
+
+
+def _conversation(chat: Chat, *, ended: bool) -> None:
     lines = chat.client.timeline(chat.current)
     _log(chat, lines, ended=ended)
     if not ended:
@@ -96,7 +118,6 @@ def _live(
     # Here and not beside the composer: what one drawing of the page loses in the browser, the next refresh puts right.
     if refusal := chat.refusals.get(chat.current):
         _panel("sc-bad", refusal[0], f" {refusal[1]}")
-    signal(received=chat.received, elsewhere=sum(chat.unread.values()), composer=_composer_key(chat, chat.current))
 
 
 def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
@@ -186,7 +207,7 @@ def _composer_key(chat: Chat, conversation: str) -> str:
 
 
 def _composers(chat: Chat) -> None:
-    visible = _composer_key(chat, chat.current)
+    visible = "none" if chat.search else _composer_key(chat, chat.current)
     st.html(f'<style>[class*="st-key-write-"]:not(.st-key-{visible}) {{ display: none; }}</style>')
     for conversation in chat.opened:
         key = _composer_key(chat, conversation)
@@ -218,8 +239,10 @@ def _say(chat: Chat, conversation: str, text: str, suite: Suite) -> SecureChatEr
             chat.client.others.check(conversation)
         chat.client.send(text, conversation, suite=suite)
     except SecureChatError as error:
-        if isinstance(error, NobodyHere) and chat.client.status.state is not ConnectionState.ONLINE:
-            chat.refusals[conversation] = ("Not sent:", "who is here is known once the connection stands.")
+        if isinstance(error, NobodyHere):
+            unknown = chat.client.status.state is not ConnectionState.ONLINE
+            why = "who is here is known once the connection stands. What you wrote stays below."
+            chat.refusals[conversation] = ("Not sent:", why) if unknown else (str(error), "What you wrote stays below.")
         elif isinstance(error, (KeyChanged, PeerBlocked)):  # what to do about it stands above
             chat.refusals[conversation] = ("Not sent:", "decide above first.")
         else:

@@ -13,7 +13,7 @@ from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.config_file import with_config
 from clients.discovery import choose_broker
-from clients.page_broker import local_broker, say_error, wait_for_broker
+from clients.page_broker import local_broker, say_error, typed_broker, wait_for_broker
 from clients.page_log import plain
 from clients.page_state import Chat, begin_chat
 from core.address import BrokerAddress
@@ -30,7 +30,7 @@ def show() -> None:
     with st.container(key="connect"):
         st.html(
             '<div class="sc-hello"><div class="sc-logo"></div><div role="heading" aria-level="1">SecureChat</div>'
-            "<p>End-to-end encrypted chat, with an RSA key pair for each name.</p></div>"
+            "<p>End-to-end encrypted. The keys stay here.</p></div>"
         )
         _warn_if_exposed()
         try:
@@ -114,7 +114,7 @@ def _connect() -> None:
 def _attempt(typed: str, broker: str | BrokerAddress) -> None:
     user = normalise_name(typed)
     try:
-        address = broker if isinstance(broker, BrokerAddress) else choose_broker(broker or None, {})
+        address = broker if isinstance(broker, BrokerAddress) else typed_broker(broker) or choose_broker(None, {})
         client = ChatClient(user, address, events=False)
     except NoBrokerFound:
         st.session_state.pop(_ERROR, None)  # the page says so already, for as long as it is true

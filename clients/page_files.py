@@ -16,11 +16,14 @@ from clients.page_log import FileLine, literal, plain
 from clients.page_state import Chat
 from clients.page_trust import trust_of
 from clients.pictures import is_picture, picture_type
-from clients.transfers import FILE_MAX, Download, Transfer, TransferState, Upload
+from clients.tickets import Ticket
+from clients.transfers import FILE_MAX
+from clients.under_way import Download, Transfer, TransferState, Upload
 from clients.view import amount
 from core.content import File
 from core.errors import SecureChatError
 from core.events import Trust
+from core.limits import FILE_CHUNK
 
 _DISTRUSTED: Final = (Trust.CHANGED, Trust.BLOCKED)
 
@@ -94,10 +97,13 @@ def _elsewhere(chat: Chat) -> str:
 
 
 def draw_uploads(chat: Chat, *, ended: bool) -> None:
-    """Draw what was attached here and is not sent yet, and what could not be sent elsewhere."""
+    """Draw what was attached here and is not sent yet, what could not be sent elsewhere, and what was left earlier."""
     for upload in chat.transfers.uploads():
         if upload.conversation == chat.current or upload.state is TransferState.FAILED:
             _draw_upload(chat, upload, ended=ended)
+    if not ended:
+        for ticket in chat.transfers.left():
+            _draw_left(chat, ticket)
 
 
 def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
@@ -106,14 +112,29 @@ def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
     with st.container(key=f"card-mine-up-{upload.number}", gap=None):
         st.html(_card(upload.name, upload.size, aside=elsewhere))
         if not failed:
-            st.html(_bar(upload))
+            away = chat.client.status.state is ConnectionState.OFFLINE
+            with st.container(key=f"row-up-{upload.number}", horizontal=True, vertical_alignment="center", gap="small"):
+                st.html(_bar(upload, "It goes on when the broker is back." if away else ""))
+                st.button("Stop", key=f"stop-{upload.number}", on_click=chat.transfers.stop, args=(upload,))
             return
-        st.html(_failure(upload))
+        st.html(_failure(upload, upload.left))
         with st.container(horizontal=True, gap="small"):
             if upload.repeatable and not ended:
-                again = chat.transfers.try_again
-                st.button("Try again", key=f"resend-{upload.number}", on_click=again, args=(upload,))
+                label = "Go on" if upload.left else "Try again"
+                st.button(label, key=f"resend-{upload.number}", on_click=chat.transfers.try_again, args=(upload,))
             st.button("Dismiss", key=f"dismiss-{upload.number}", on_click=chat.transfers.give_up, args=(upload,))
+
+
+def _draw_left(chat: Chat, ticket: Ticket) -> None:
+    key, name = ticket.blob.hex(), ticket.path.partition("/")[2]
+    with st.container(key=f"card-mine-left-{key}", gap=None):
+        st.html(_card(name, ticket.size))
+        done = amount(min(ticket.chunks * FILE_CHUNK, ticket.size))
+        st.html(
+            f'<div class="sc-why">Its upload was broken off, and it was not sent: {done} are at the broker. '
+            "Attach the same file again, and it goes on from there.</div>"
+        )
+        st.button("Forget it", key=f"forget-{key}", on_click=chat.transfers.forget, args=(ticket,))
 
 
 def _card(name: str, size: int, *, small: bool = False, aside: str = "") -> str:
@@ -123,14 +144,14 @@ def _card(name: str, size: int, *, small: bool = False, aside: str = "") -> str:
     return f'<div class="sc-file">{icon}<div><b>{plain(name)}</b><span>{plain(about)}</span></div></div>'
 
 
-def _bar(transfer: Transfer) -> str:
+def _bar(transfer: Transfer, instead: str = "") -> str:
     return (
         f'<div class="sc-bar" role="progressbar" aria-valuenow="{transfer.share}" aria-valuemin="0" aria-valuemax="100">'
-        f'<i style="width: {transfer.share}%"></i></div><div class="sc-far">{plain(transfer.text())}</div>'
+        f'<i style="width: {transfer.share}%"></i></div><div class="sc-far">{plain(instead or transfer.text())}</div>'
     )
 
 
-def _failure(transfer: Transfer) -> str:
+def _failure(transfer: Transfer, left: str = "") -> str:
     error: SecureChatError | None = transfer.error
-    advice = f" {error.advice}" if error and error.advice else ""
-    return f'<div class="sc-why sc-failed" role="alert"><b>{plain(transfer.why)}</b>{plain(advice)}</div>'
+    advice = " ".join(part for part in (error.advice if error else "", left) if part)
+    return f'<div class="sc-why sc-failed" role="alert"><b>{plain(transfer.why)}</b> {plain(advice)}</div>'

@@ -70,6 +70,11 @@ def first_shown(total: int, shown: int) -> int:
     return max(0, total - shown) // BLOCK * BLOCK
 
 
+def line_id(key: str) -> str:
+    """The HTML id by which the page's script finds a line."""
+    return f"line-{key}"
+
+
 def _block(lines: Sequence[Line], start: int, first: int) -> Iterator[LogPart]:
     for at in range(start, min(start + BLOCK, len(lines))):
         line = lines[at]
@@ -87,22 +92,21 @@ def _file(line: Line, file: File, before: Line | None) -> Iterator[LogPart]:
     if head := _who(line, before):
         side = "sc-mine" if line.mine else "sc-theirs"
         yield f'<div class="sc-message {side}">{head}</div>'
-    yield FileLine(line, file, _meta(line))
+    yield FileLine(line, file, f'<div id="{line_id(line.key)}">{_meta(line)}</div>')
 
 
 def _line(line: Line, before: Line | None) -> str:
     if line.kind is LineKind.MESSAGE:
         return _message(line, before)
     kind = "sc-refused" if line.kind is LineKind.REFUSED else "sc-system"
-    who = f"From {plain(line.sender)}: " if line.kind is LineKind.REFUSED else ""
-    return f'<div class="{kind}">{who}{plain(line.text)} <time>{clock(line.when)}</time></div>'
+    return f'<div class="{kind}">{plain(line.text)} <time>{clock(line.when)}</time></div>'
 
 
 def _message(line: Line, before: Line | None) -> str:
     side = "sc-mine" if line.mine else "sc-theirs"
     near = " sc-follows" if _follows(line, before) else ""
-    who = _who(line, before)
-    return f'<div class="sc-message {side}{near}">{who}<div class="sc-bubble">{_body(line.text)}{_meta(line)}</div></div>'
+    bubble = f'<div class="sc-bubble">{body(line.text)}{_meta(line)}</div>'
+    return f'<div class="sc-message {side}{near}" id="{line_id(line.key)}">{_who(line, before)}{bubble}</div>'
 
 
 def _follows(line: Line, before: Line | None) -> bool:
@@ -122,7 +126,8 @@ def _who(line: Line, before: Line | None) -> str:
     return f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
 
 
-def _body(text: str) -> str:
+def body(text: str) -> str:
+    """A message's text; what is long is folded."""
     if len(text) <= _FOLD_CHARS and text.count("\n") < _FOLD_LINES:
         return f'<div class="sc-text">{plain(text)}</div>'
     head = "\n".join(text[:_FOLD_CHARS].split("\n")[: _FOLD_LINES - 1])

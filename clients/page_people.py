@@ -25,8 +25,7 @@ _STATES: Final = {
 
 
 def draw_people(chat: Chat) -> None:
-    """Draw the sidebar's upper part: oneself, and the conversations to choose from."""
-    _me(chat)
+    """Draw the conversations to choose from."""
     online = chat.client.status.state is ConnectionState.ONLINE
     here = {peer.user: peer for peer in chat.client.users()}  # while offline, as it was
     known = [name for name in dict.fromkeys((*chat.opened, *chat.client.conversations())) if name != EVERYONE]
@@ -61,7 +60,8 @@ def _row(chat: Chat, name: str, dot: str, aside: str, peer: Peer | None = None) 
     st.button(" ".join(label), key=f"to-{name}", type=kind, width="stretch", on_click=chat.open, args=(name,))
 
 
-def _me(chat: Chat) -> None:
+def draw_me(chat: Chat) -> None:
+    """Draw who one is oneself, and how the connection stands."""
     client, state = chat.client, chat.client.status.state
     note = f"<span>{plain(chat.note)}</span>" if chat.note else ""
     kind = "profile" if client.profile else "guest"

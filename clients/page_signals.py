@@ -1,4 +1,4 @@
-"""What only a script in the page can do: count unread messages in the tab's title, and hand the focus to the composer."""
+"""What only a script in the page can do: the tab's title, the focus, and what of the log is in sight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, composer: "" };
+  const state = { data, seen: data.received, composer: null, goto: "" };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
@@ -23,12 +23,56 @@ const begin = (data) => {
   // person has begun to write elsewhere by then.
   state.focus = () => {
     const writing = document.activeElement?.matches("input, textarea");
+    if (!state.composer) return;
     const composer = document.querySelector(`.st-key-${state.composer} textarea`);
     if (!writing && composer?.checkVisibility()) composer.focus();
     else if (!writing) return;
     state.body.disconnect();
   };
   state.body = new MutationObserver(state.focus);
+  // Streamlit follows the end of a log when something is added to it: not when what is there grows, and also when the person
+  // has asked for a line further up. That line is held until they scroll by themselves.
+  const scroller = () => document.querySelector(".stMain");
+  const wanted = () => state.held && document.getElementById(`line-${state.held}`);
+  state.scrolled = ({ target }) => {
+    if (!state.held && target === scroller()) state.atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 48;
+  };
+  state.hold = () => {
+    const box = wanted()?.getBoundingClientRect();
+    if (box && (box.top < 0 || box.bottom > innerHeight)) wanted().scrollIntoView({ block: "center" });
+  };
+  state.show = () => {
+    const line = wanted();
+    if (!line) return;
+    state.lines.disconnect();
+    line.scrollIntoView({ block: "center" });
+    line.animate([{ background: "#14938a44" }, { background: "transparent" }], 3000);
+  };
+  state.letGo = () => {
+    state.held = "";
+    clearInterval(state.holding);
+  };
+  state.grown = new ResizeObserver(() => {
+    if (!state.held && state.atEnd) scroller()?.scrollTo(0, scroller().scrollHeight);
+  });
+  state.follow = () => {  // what holds the log is another element once there is a composer
+    const block = document.querySelector(".stMainBlockContainer");
+    if (block === state.block) return;
+    state.grown.disconnect();
+    if ((state.block = block)) state.grown.observe(block);
+  };
+  // A conversation begins at its end, what was found at its beginning.
+  state.startAt = (end) => {
+    state.letGo();
+    state.atEnd = end;
+    scroller()?.scrollTo(0, end ? scroller().scrollHeight : 0);
+  };
+  state.lines = new MutationObserver(state.show);
+  state.watch = (how) => {
+    document[how]("scroll", state.scrolled, true);
+    for (const one of ["wheel", "touchmove", "pointerdown", "keydown"]) document[how](one, state.letGo, true);
+  };
+  state.watch("addEventListener");
   state.head = new MutationObserver(state.title);
   state.head.observe(document.head, { childList: true, subtree: true, characterData: true });
   document.addEventListener("visibilitychange", state.title);
@@ -40,6 +84,10 @@ const end = () => {
   delete document.securechat;
   state.head.disconnect();
   state.body.disconnect();
+  state.lines.disconnect();
+  state.grown.disconnect();
+  state.letGo();
+  state.watch("removeEventListener");
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
 };
@@ -47,14 +95,22 @@ export default function ({ data }) {
   const state = (document.securechat ??= begin(data));
   state.data = data;
   state.title();
+  state.follow();
   if (state.composer !== data.composer) {
     state.composer = data.composer;
+    state.startAt(Boolean(data.composer));
     if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) {
       state.body.observe(document.body, { childList: true, subtree: true, characterData: true, attributes: true });
       state.focus();
     }
+  }
+  if (state.goto !== data.goto) {
+    state.goto = state.held = data.goto;
+    state.lines.observe(document.body, { childList: true, subtree: true });
+    state.holding = setInterval(state.hold, 200);
+    state.show();
   }
   return end;
 }
@@ -63,6 +119,10 @@ export default function ({ data }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(*, received: int, elsewhere: int, composer: str) -> None:
-    """Tell the page's script how many messages came in all, how many are unread elsewhere, and which composer is in use."""
-    _component(key="signals", data={"received": received, "elsewhere": elsewhere, "composer": composer})
+def signal(*, received: int, elsewhere: int, composer: str, goto: str) -> None:
+    """Tell the page's script what it cannot know.
+
+    How many messages came in all, how many are unread elsewhere, which composer is in use (none has an empty name), and the
+    key of the line that the person asked to see last.
+    """
+    _component(key="signals", data={"received": received, "elsewhere": elsewhere, "composer": composer, "goto": goto})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Final
 import streamlit as st
 
 from clients.chat import ChatClient
+from clients.finding import Found
 from clients.page_log import LogPart
 from clients.timeline import Line, LineKind
 from clients.transfers import Transfers
@@ -24,6 +26,17 @@ SHOWN_FIRST: Final = 50
 # does not. Streamlit releases the session's cache at once in both cases.
 GRACE: Final = 10.0
 _CHAT: Final = "chat"
+_READ: Final = "read/"  # begins the name of the setting in which a profile keeps how far a conversation was read
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was searched for, and what was found: the newest first, and whether there is ``more``."""
+
+    text: str
+    found: tuple[Found, ...]
+    more: bool
+    error: SecureChatError | None = None
 
 
 @dataclass
@@ -34,6 +47,8 @@ class Chat:
     broker_is_local: bool = True
     note: str = ""
     current: str = EVERYONE  # the conversation on the screen
+    search: Search | None = None  # what is on the screen in place of the conversation
+    goto: str = ""  # the key of the line that was to be brought into sight last
     comparing: str | None = None  # whose safety number is on the screen
     undecided: SecureChatError | None = None  # why a decision about that person's key was not taken
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
@@ -47,6 +62,7 @@ class Chat:
     offline_since: float | None = None
     back: tuple[float, float] | None = None  # when the connection came back, and for how long it was gone
     _read: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that was on the screen
+    _kept: dict[str, str] = field(default_factory=dict)  # the same of messages alone, as a profile keeps it
     _counted: dict[str, str] = field(default_factory=dict)  # conversation -> key of the last line that ``received`` counts
     _stock: tuple[object, ...] = ()
     transfers: Transfers = field(init=False)
@@ -57,7 +73,7 @@ class Chat:
 
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
-        self.current, self.comparing = conversation, None
+        self.current, self.comparing, self.search = conversation, None, None
         if conversation not in self.opened:
             self.opened.append(conversation)
 
@@ -83,9 +99,24 @@ class Chat:
             self.received += count_unread(lines, self._counted.get(conversation))
             self._counted[conversation] = lines[-1].key
             if conversation == self.current:
-                self._read[conversation] = lines[-1].key
-            elif count := count_unread(lines, self._read.get(conversation)):
+                self._mark_read(conversation, lines)
+            elif count := count_unread(lines, self._last_read(conversation)):
                 self.unread[conversation] = count
+
+    def _last_read(self, conversation: str) -> str | None:
+        if conversation not in self._read and self.client.profile:
+            with contextlib.suppress(SecureChatError):
+                self._read[conversation] = self.client.profile.store.setting(_READ + conversation) or ""
+        return self._read.get(conversation)
+
+    def _mark_read(self, conversation: str, lines: Sequence[Line]) -> None:
+        self._read[conversation] = lines[-1].key
+        # Messages keep their keys from one session to the next, other lines do not.
+        last = next((line.key for line in reversed(lines) if line.kind is LineKind.MESSAGE), None)
+        if self.client.profile and last and last != self._kept.get(conversation):
+            self._kept[conversation] = last
+            with contextlib.suppress(SecureChatError):  # then they count as unread the next time
+                self.client.profile.store.set_setting(_READ + conversation, last)
 
     def waiting(self) -> list[tuple[Line, list[str]]]:
         """The messages of one's own that the broker has not answered for, and for which recipients."""

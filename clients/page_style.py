@@ -27,6 +27,7 @@ _RULES: Final = """
 [data-testid="stSidebarUserContent"] { padding-top: 0; padding-bottom: 1rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
 .st-key-refresh, .st-key-refresh_broker, .st-key-signals { position: absolute; width: 0; height: 0; overflow: hidden; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-script) { position: absolute; }
 .st-key-me button code, .st-key-head button code { color: inherit; background: none; padding: 0; }
 
 .sc-hello { text-align: center; }
@@ -60,7 +61,7 @@ _RULES: Final = """
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 .sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
 
-.sc-decide p { margin: .35rem 0 .5rem; }
+.sc-decide p { margin: .35rem 0 .5rem; font-size: inherit; }
 .sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
 .sc-keys span { color: var(--sc-quiet); }
 .sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
@@ -68,12 +69,13 @@ _RULES: Final = """
 .sc-how { margin: 0; }
 .sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
 
+.st-key-again { align-items: flex-end; }
 .st-key-log { padding-bottom: .5rem; }
 .sc-day { display: flex; align-items: center; gap: .8rem; margin: 1rem 0 .6rem; color: var(--sc-quiet); font-size: .78rem; }
 .sc-day::before, .sc-day::after { content: ""; flex: 1; border-top: 1px solid var(--sc-line); }
 .sc-system, .sc-refused { text-align: center; color: var(--sc-quiet); font-size: .8rem; margin: .35rem 0;
   overflow-wrap: anywhere; }
-.sc-refused { color: var(--sc-bad); }
+.sc-refused::before { content: "⊘ "; }
 .sc-message { display: flex; flex-direction: column; align-items: flex-start; margin-top: .7rem; }
 .sc-message.sc-follows { margin-top: .2rem; }
 .sc-message.sc-mine { align-items: flex-end; }
@@ -86,8 +88,14 @@ _RULES: Final = """
 .sc-fold summary { cursor: pointer; color: var(--sc-quiet); font-size: .82rem; padding: .3rem 0; }
 .sc-fold { flex-basis: 100%; }
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
+.sc-tick.sc-fine { color: inherit; font-size: inherit; line-height: inherit; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
 .sc-tick.sc-done { color: color-mix(in srgb, var(--sc-good) 70%, currentColor); }
+.st-key-found { gap: 0; }
+[class*="st-key-hit-"] { padding: .7rem 0 .3rem; border-bottom: 1px solid var(--sc-line); }
+[class*="st-key-hit-"] .sc-who { margin-left: 0; }
+[class*="st-key-hit-"] .sc-who span { font-weight: 400; color: var(--sc-quiet); }
+[class*="st-key-hit-"] button { min-height: 0; padding: .2rem 0; font-size: .82rem; color: var(--sc-quiet); }
 .sc-empty { text-align: center; color: var(--sc-quiet); padding: 8vh 0 .5rem; }
 .sc-empty b { display: block; font-size: 1.05rem; color: color-mix(in srgb, currentColor 100%, CanvasText 60%); }
 
@@ -97,7 +105,7 @@ _RULES: Final = """
 [class*="st-key-card-theirs-"] { border-bottom-left-radius: .25rem; }
 [class*="st-key-card-mine-"] { margin-left: auto; border-bottom-right-radius: .25rem;
   background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
-[class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; }
+[class*="st-key-card-"] button { min-height: 2rem; padding: .1rem .7rem; margin-bottom: .2rem; }
 [class*="st-key-row-"] { flex-wrap: nowrap; }
 [class*="st-key-row-"] > :first-child { min-width: 0; flex: 1; }
 [class*="st-key-row-"] button { white-space: nowrap; }
@@ -116,6 +124,12 @@ _RULES: Final = """
 .sc-picture { display: block; margin-bottom: .4rem; }
 .sc-picture img { display: block; max-width: 100%; max-height: 22rem; border-radius: .5rem; }
 
+/* The refreshing part of the page is redrawn every two seconds: dimmed each time that takes long, it would flicker. */
+[data-stale="true"] { opacity: 1 !important; transition: none !important; }
+/* White on the dark theme's bright green could hardly be read. */
+[data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"]:is(:hover, :focus, :active) {
+  color: light-dark(#fff, #0b1413); }
+
 .st-key-me { margin-bottom: .75rem; }
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
 [class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }
@@ -124,6 +138,8 @@ _RULES: Final = """
 
 @media (max-width: 768px) {
   .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
+  /* A finger is wider than a line. */
+  .st-key-head button, .st-key-me button, [class*="st-key-hit-"] button { min-height: 2.5rem; }
   .sc-keys { grid-template-columns: 1fr; gap: 0; }
   .sc-keys span { margin-bottom: .3rem; }
   .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.keystore import Keystore, choose_home
 from clients.making import make_profile
-from clients.page_broker import local_broker, say_error, wait_for_broker
+from clients.page_broker import local_broker, say_error, typed_broker, wait_for_broker
 from clients.page_log import plain
 from clients.page_state import begin_chat
 from clients.profiles import OpenProfile
@@ -27,7 +28,7 @@ from core.names import check_name, normalise_name
 
 _PROFILE: Final = "profile"  # in the page's address, too
 _BROKER, _PASSPHRASE = "profile_broker", "passphrase"
-_NAME, _FIRST, _SECOND = "new_name", "new_passphrase", "new_passphrase_again"
+_NAME, _FIRST, _SECOND, _INVITE = "new_name", "new_passphrase", "new_passphrase_again", "new_broker"
 _ERROR, _MAKE_ERROR, _MADE = "unlock_error", "make_error", "made"
 
 
@@ -60,7 +61,7 @@ def show() -> None:
     if isinstance(st.session_state.get(_ERROR), NoBrokerFound):
         wait_for_broker()
     with st.expander("Make a new profile", expanded=not names):
-        _make_form()
+        _make_form(alone=not names)
     st.html(
         '<p class="sc-fine">A profile keeps its keys and what was said on the machine that runs this page, and the broker '
         "keeps its name for it. Reload the tab, and it is locked again. The command line uses the same profiles, and makes "
@@ -105,13 +106,16 @@ def _unlock_form(name: str, *, broker: BrokerAddress | None = None, ask_broker: 
         st.form_submit_button("Unlock", type="primary", width="stretch", on_click=_unlock, args=(name, broker))
 
 
-def _make_form() -> None:
+def _make_form(*, alone: bool) -> None:
     with st.form("make_form", border=False):
         st.text_input("Name", key=_NAME, placeholder="alice", autocomplete="off")
         st.text_input("Passphrase, or nothing", key=_FIRST, type="password", autocomplete="new-password")
         st.text_input("The same once more", key=_SECOND, type="password", autocomplete="new-password")
+        st.text_input(
+            "Broker, or the invite you were given", key=_INVITE, placeholder="the one of this machine", autocomplete="off"
+        )
         say_error(st.session_state.get(_MAKE_ERROR))
-        st.form_submit_button("Make profile", on_click=_make)
+        st.form_submit_button("Make profile", type="primary" if alone else "secondary", width="stretch", on_click=_make)
         st.html(
             '<p class="sc-fine">The passphrase encrypts the keys on disk. Without one, whoever can read your files can read '
             "them. Nobody can tell you a passphrase that you have forgotten.</p>"
@@ -144,18 +148,19 @@ def _make() -> None:
         if first != second:
             raise PassphrasesDiffer
         with contextlib.suppress(NoBrokerFound):
-            address = _broker(None)
+            invited = st.session_state[_INVITE].strip()
+            address = BrokerAddress.parse(invited) if invited else _broker(None)
         profile, _ = make_profile(_home(), name, first, address)
     except SecureChatError as error:
         st.session_state[_MAKE_ERROR] = error
         return
-    st.session_state[_NAME] = ""
+    st.session_state[_NAME] = st.session_state[_INVITE] = ""
     st.session_state[_PROFILE] = name
     if address is None:
         profile.close()
         st.session_state[_MADE] = f"{name} is made. Its name is claimed when it first connects to a broker."
         return
-    _begin(profile, address)
+    _begin(profile, replace(address, invite=None))  # by its own key from now on
 
 
 def _begin(profile: OpenProfile, broker: BrokerAddress | None) -> None:
@@ -171,5 +176,5 @@ def _begin(profile: OpenProfile, broker: BrokerAddress | None) -> None:
 
 def _broker(own: BrokerAddress | None) -> BrokerAddress:
     """The broker that was typed, else the profile's own, else the page's; raises NoBrokerFound and BadAddress."""
-    typed = st.session_state.get(_BROKER, "").strip()
-    return choose_broker(typed or None, {} if own else with_config(os.environ), fallback=own)
+    typed = typed_broker(st.session_state.get(_BROKER, ""))
+    return typed or choose_broker(None, {} if own else with_config(os.environ), fallback=own)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.terminal import Terminal, faint, strong
-from clients.view import clean, clock, iso, key_changed_json, listing, text_of
+from clients.view import clean, clock, iso, key_changed_json, listing, refusal, text_of
 from core import errors
 from core.events import Disconnected, Event, Message, MessageRefused, MessageSent, PeerKeyChanged, RosterChanged, Welcomed
 from core.names import short_fingerprint
@@ -72,7 +72,7 @@ class Teller:
                 if waiting:
                     terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
             case MessageRefused(who, _, stage):
-                terminal.warn(f"a message said to be from {who} was refused: it failed the check '{stage}'")
+                terminal.warn(f"a message said to be from {who} was refused: {refusal(stage)}")
             case PeerKeyChanged(user, _, kid, accepted):
                 terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
                 if not accepted:

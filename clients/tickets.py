@@ -19,7 +19,8 @@ CREATE TABLE uploads (blob BLOB PRIMARY KEY, body BLOB NOT NULL) STRICT;
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """One upload: which file, as it was when the upload began, and what its chunks are sealed with.
 
-    ``changed_ns`` is its modification time. ``digest`` is the SHA-256 of its first ``chunks`` chunks, which the broker has.
+    ``path`` is where the file lies, or what else it is known as; ``changed_ns`` is its modification time. ``digest`` is the
+    SHA-256 of its first ``chunks`` chunks, which the broker has.
     """
 
     path: str

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from clients.view import order_notes, text_of
+from clients.view import order_notes, refusal, text_of
 from core.bundle import Suite
 from core.content import Content, File, Text
 from core.events import (
@@ -84,7 +84,7 @@ class Timeline:
             case MessageSent():
                 self._sent(event)
             case MessageRefused(sender, mid, stage):
-                text = f"A message was refused: it failed the check '{stage}'."
+                text = f"A message said to be from {sender} was refused: {refusal(stage)}."
                 self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text))
             case RosterChanged(joined, left, initial) if not initial:
                 for entry in joined:
@@ -96,7 +96,7 @@ class Timeline:
                 # A guest's next key is of interest only to who has a conversation with that guest.
                 self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when, aside=accepted)
             case Receipt(id_, user, outcome):
-                self._receipt(f"out-{id_.hex()}", user, outcome)
+                self._receipt(sent_key(id_), user, outcome)
             case _:
                 pass
 
@@ -110,7 +110,7 @@ class Timeline:
             mine = outcomes if message.everyone else {conversation: Outcome.QUEUED}
             self._add(
                 Line(
-                    key=f"out-{message.id.hex()}",
+                    key=sent_key(message.id),
                     kind=LineKind.MESSAGE,
                     when=message.at / 1000,
                     conversation=conversation,
@@ -130,7 +130,7 @@ class Timeline:
             self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, message.ts / 1000, conversation, message.sender, note))
         self._add(
             Line(
-                key=f"in-{message.kid.hex()[:16]}-{message.id.hex()}",
+                key=message_key(message),
                 kind=LineKind.MESSAGE,
                 when=message.ts / 1000,
                 conversation=conversation,
@@ -166,6 +166,16 @@ class Timeline:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+
+def message_key(message: Message) -> str:
+    """The key of a received message's line."""
+    return f"in-{message.kid.hex()[:16]}-{message.id.hex()}"
+
+
+def sent_key(id_: bytes) -> str:
+    """The key of the line of one's own message with this id."""
+    return f"out-{id_.hex()}"
 
 
 def _text(content: Content) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
+from clients.lane import Lane
 from clients.pictures import is_picture
-from clients.view import progress_parts
+from clients.tickets import Ticket
+from clients.under_way import Download, SessionEnded, TransferState, Upload, UploadStopped
 from core.bundle import Suite
 from core.content import File
 from core.errors import BadFileName, FileUnreadable, NobodyHere, SecureChatError
@@ -27,104 +27,19 @@ from core.names import EVERYONE, check_file_name
 FILE_MAX: Final = 512 * 1024 * 1024  # what is fetched for a browser is held in memory until it is saved
 KEPT_MAX: Final = 1024 * 1024 * 1024  # of what was fetched; then the oldest is forgotten
 UNASKED_MAX: Final = 256 * 1024 * 1024  # fetched in a session without being asked for: whoever sends has no more memory here
+_PIECE: Final = 1024 * 1024
 _JOIN: Final = 2.0  # seconds for which the end of a session waits for a transfer to notice
 
 
-class TransferState(StrEnum):
-    """How far a transfer is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class SessionEnded(SecureChatError):
-    """This session has ended, so nothing was sent."""
-
-    hint = "Come back first, then try again."
+_ATTACHED: Final = "attached:"  # what an upload of the page is known as begins with: there is no path, which begins with /
 
 
 class _Closed(Exception):
     """The session has ended."""
 
 
-class Transfer:
-    """One file on its way. Its thread writes it, and the page reads it."""
-
-    def __init__(self, name: str, size: int) -> None:
-        self.name: Final = name
-        self.size: Final = size
-        self.state = TransferState.WAITING
-        self.error: SecureChatError | None = None
-        self.done = 0
-        self._began: tuple[float, int] | None = None
-
-    @property
-    def share(self) -> int:
-        """How many percent are done."""
-        return 100 * self.done // self.size if self.size else 0
-
-    @property
-    def active(self) -> bool:
-        """Whether it is under way, or will be."""
-        return self.state in (TransferState.WAITING, TransferState.RUNNING)
-
-    @property
-    def why(self) -> str:
-        """The sentence of what went wrong, without where this program keeps its copy."""
-        where = str(self.error.fields.get("name", "")) if self.error else ""
-        return str(self.error).replace(where, self.name) if where else str(self.error or "")
-
-    def text(self) -> str:
-        """How far it is, in words."""
-        if self.state is TransferState.WAITING:
-            return "waiting …"
-        if self._began is None:
-            return "connecting …"
-        at, first = self._began
-        return " · ".join(progress_parts(self.done, self.size, self.done - first, time.monotonic() - at))
-
-    def note(self, done: int) -> None:
-        """So many bytes are done."""
-        self.done = done
-        if self._began is None:
-            self._began = (time.monotonic(), done)
-
-    def begin(self) -> None:
-        """It is its turn."""
-        self.state, self.error, self.done, self._began = TransferState.RUNNING, None, 0, None
-
-    def fail(self, error: SecureChatError) -> None:
-        """It came to nothing, for now."""
-        self.error, self.state = error, TransferState.FAILED
-
-
-class Upload(Transfer):
-    """A file that was attached to a conversation: uploaded, then sent there."""
-
-    def __init__(self, number: int, name: str, content: BinaryIO, conversation: str, suite: Suite) -> None:
-        super().__init__(name, content.seek(0, os.SEEK_END))
-        self.number: Final = number
-        self.conversation: Final = conversation
-        self.suite: Final = suite
-        self.content: BinaryIO | None = content  # until it has a copy
-        self.copy: Path | None = None
-        self.file: File | None = None  # once it is uploaded
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether trying again may help."""
-        return not isinstance(self.error, BadFileName)
-
-
-class Download(Transfer):
-    """A file that somebody sent."""
-
-    def __init__(self, file: File) -> None:
-        super().__init__(file.name, file.size)
-        self.file: Final = file
-        self.data = b""
+class _Stopped(Exception):
+    """Somebody has stopped this upload."""
 
 
 class Transfers:
@@ -138,9 +53,12 @@ class Transfers:
         self._uploads: list[Upload] = []
         self._downloads: dict[tuple[object, ...], Download] = {}  # the one that was asked for last at the end
         self._unasked: dict[tuple[object, ...], int] = {}  # what was fetched without being asked for, and its size
+        self._left: list[Ticket] = []
+        with contextlib.suppress(SecureChatError):  # a profile's database that cannot be used is told of elsewhere
+            self._left = [one for one in client.files.unfinished() if one.path.startswith(_ATTACHED)]
         self._count = 0
         # What was asked for does not wait behind pictures, and what is sent not behind what is fetched.
-        self._sending, self._fetching, self._pictures = _Lane(), _Lane(), _Lane()
+        self._sending, self._fetching, self._pictures = Lane(), Lane(), Lane()
 
     @property
     def busy(self) -> bool:
@@ -187,20 +105,47 @@ class Transfers:
 
     def try_again(self, upload: Upload) -> None:
         """Once more; what the broker has already is not uploaded again."""
-        if upload.state is TransferState.FAILED and not self._closed.is_set():
+        with self._lock:
+            if upload.state is not TransferState.FAILED or self._closed.is_set():
+                return
             upload.state = TransferState.WAITING
-            self._sending.put(lambda: self._upload(upload))
+        self._sending.put(lambda: self._upload(upload))
+
+    def stop(self, upload: Upload) -> None:
+        """Send no more of a file; what the broker has of it stays there until it is tried again or given up."""
+        with self._lock:
+            if upload.state in (TransferState.WAITING, TransferState.RUNNING):
+                upload.fail(UploadStopped())
 
     def give_up(self, upload: Upload) -> None:
         """Forget an upload that failed, here and at the broker."""
-        copy = upload.copy
         self.dismiss(upload)
-        if copy and not self._closed.is_set():
-            self._sending.put(lambda: self._discard(copy))
+        # The same file may have been attached twice.
+        if upload.known_as and upload.known_as not in [other.known_as for other in self.uploads()]:
+            self._discard(upload.known_as)
 
-    def _discard(self, copy: Path) -> None:
-        with contextlib.suppress(SecureChatError):  # what the broker has of it goes by itself, in time
-            self._client.files.give_up(copy)
+    def left(self) -> tuple[Ticket, ...]:
+        """The files of earlier sessions of this profile that were not uploaded to their end."""
+        with self._lock:
+            mine = [upload.known_as for upload in self._uploads]
+            return tuple(one for one in self._left if one.path not in mine)
+
+    def forget(self, ticket: Ticket) -> None:
+        """Forget what is left of an upload of an earlier session, here and at the broker."""
+        self._found(ticket.path)
+        self._discard(ticket.path)
+
+    def _found(self, known_as: str) -> None:
+        with self._lock:
+            self._left = [one for one in self._left if one.path != known_as]
+
+    def _discard(self, known_as: str) -> None:
+        def discard() -> None:
+            with contextlib.suppress(SecureChatError):  # what the broker has of it goes by itself, in time
+                self._client.files.give_up(known_as)
+
+        if not self._closed.is_set():
+            self._sending.put(discard)
 
     def dismiss(self, upload: Upload) -> None:
         """Forget an upload."""
@@ -212,27 +157,49 @@ class Transfers:
     def _upload(self, upload: Upload) -> None:
         def progress(done: int, _size: int) -> None:
             self._go_on()
+            self._expect(upload, TransferState.RUNNING)
             upload.note(done)
 
-        upload.begin()
         try:
+            self._turn(upload, TransferState.WAITING, TransferState.RUNNING)
             self._wait_for_keys()
             self._check(upload.conversation)
             if upload.file is None:
-                upload.file = self._client.files.upload(self._copy(upload), progress)
+                copy = self._copy(upload)
+                self._found(upload.known_as)
+                upload.file = self._client.files.upload(copy, progress, known_as=upload.known_as)
             self._check(upload.conversation)  # a key may have changed meanwhile
             if is_picture(upload.file):
                 self._have(upload.file, self._copy(upload).read_bytes())
+            self._turn(upload, TransferState.RUNNING, TransferState.SENDING)
             self._client.send(upload.file, upload.conversation, suite=upload.suite)
         except SecureChatError as error:
-            upload.fail(error)
+            self._fail(upload, error)
         except OSError as error:
-            upload.fail(FileUnreadable(name=upload.name, why=f"no copy of it could be made ({error.strerror})"))
+            self._fail(upload, FileUnreadable(name=upload.name, why=f"no copy of it could be made ({error.strerror})"))
         except _Closed:
             self._clear()
+        except _Stopped:
+            pass
         else:
             self.dismiss(upload)
             upload.state = TransferState.DONE
+
+    def _expect(self, upload: Upload, state: TransferState) -> None:
+        if upload.state is not state:
+            raise _Stopped
+
+    def _turn(self, upload: Upload, before: TransferState, after: TransferState) -> None:
+        with self._lock:
+            self._expect(upload, before)
+            if after is TransferState.RUNNING:
+                upload.begin()
+            upload.state = after
+
+    def _fail(self, upload: Upload, error: SecureChatError) -> None:
+        with self._lock:
+            if upload.state in (TransferState.RUNNING, TransferState.SENDING):
+                upload.fail(error)
 
     def _check(self, conversation: str) -> None:
         """Raise what would keep the message from being sent, before its file is uploaded."""
@@ -247,8 +214,14 @@ class Transfers:
         if upload.copy is None and upload.content is not None:
             path = self._new_folder() / upload.name
             upload.content.seek(0)
+            digest = hashlib.sha256()
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
-                shutil.copyfileobj(upload.content, copy, 1024 * 1024)
+                while piece := upload.content.read(_PIECE):
+                    digest.update(piece)
+                    copy.write(piece)
+            # A browser does not tell where a file lies. By its content, it is known when it is attached again.
+            os.utime(path, ns=(0, 0))
+            upload.known_as = f"{_ATTACHED}{digest.hexdigest()}/{upload.name}"
             upload.copy, upload.content = path, None
         return upload.copy or Path(upload.name)
 
@@ -347,44 +320,6 @@ class Transfers:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="securechat-page-"))
             return Path(tempfile.mkdtemp(dir=self._folder))
-
-
-class _Lane:
-    """Does one thing after another, in a thread that runs while there is something to do."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._thread: threading.Thread | None = None
-
-    def put(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            self._waiting.append(work)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="securechat-transfer", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while work := self._next():
-                work()
-        except BaseException:
-            self._thread = None  # a mistake in one of them is no reason to do no other
-            raise
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._thread = None
-            return None
-
-    def end(self, until: float) -> None:
-        with self._lock:
-            self._waiting.clear()
-            thread = self._thread
-        if thread and thread is not threading.current_thread():
-            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _key(file: File) -> tuple[object, ...]:

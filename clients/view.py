@@ -51,6 +51,22 @@ _WORST: Final = (
 )
 
 
+_REFUSALS: Final = {
+    "sender": "its key is not the one that it names",
+    "recipient": "it is for somebody else, or for a key that you no longer have",
+    "signature": "its signature is not that of the key it names",
+    "route": "its sender says another name than the broker does",
+    "freshness": "it is too old, or its sender's clock or yours is wrong",
+    "pin": "it is signed with another key than the one you know",
+    "decrypt": "it is encrypted to another key than yours",
+}
+
+
+def refusal(stage: str) -> str:
+    """Why a message was refused at this check, in words, and the check's own name for who looks it up."""
+    return f"{_REFUSALS.get(stage, 'it is damaged, or was made wrongly')} (check: {clean(stage)})"
+
+
 def clean(text: str) -> str:
     """Make a peer's text harmless to show.
 
@@ -79,6 +95,11 @@ def text_of(content: Content) -> str:
             return f"[file] {clean(name)} ({amount(size)})"
         case Unknown(type_):
             return f"[a message of the unknown type '{clean(type_)}']"
+
+
+def contains(content: Content, search: str) -> bool:
+    """Whether ``search`` is in what a person sees of a content, in whatever case."""
+    return search.casefold() in text_of(content).casefold()
 
 
 def amount(size: float) -> str:

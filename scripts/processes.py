@@ -110,11 +110,11 @@ class Processes:
         self._asked = True
 
 
-def start_broker(processes: Processes, port: int, data: Path) -> BrokerAddress:
+def start_broker(processes: Processes, port: int, data: Path, *options: str) -> BrokerAddress:
     """Start a broker for this machine alone, wait until it answers, and return its address."""
     if not port_is_free(port):
         raise Failed(f"Port {port} is taken by another program; choose another one, as in: make run PORT={port + 1}")
-    pid = processes.start("The broker", "broker", "--host", LOCAL, "--port", str(port), "--data", data)
+    pid = processes.start("The broker", "broker", "--host", LOCAL, "--port", str(port), "--data", data, *options)
     address: BrokerAddress | None = None
 
     def ready() -> bool:

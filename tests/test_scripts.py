@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from clients.chat import ChatClient
+from clients.pictures import picture_type
 from clients.view import text_of
 from core.address import BrokerAddress
+from core.content import File
 from core.events import Message, MessageReceived
 from scripts.demo import WELCOME
 from scripts.processes import broker_answers, port_is_free
@@ -172,7 +174,7 @@ def test_run_uses_the_broker_that_runs_and_leaves_it_running(
         broker.communicate()
 
 
-def test_demo_guests_greet_a_visitor_and_answer(environ: dict[str, str], two_ports: tuple[int, int]) -> None:
+def test_demo_guests_greet_a_visitor_and_answer(environ: dict[str, str], two_ports: tuple[int, int], tmp_path: Path) -> None:
     port, ui_port = two_ports
     with started(environ, "scripts.demo", PORT=port, UI_PORT=ui_port) as demo:
         assert f"http://127.0.0.1:{ui_port}/?as=alice" in told(demo, "Ctrl-C")
@@ -182,6 +184,9 @@ def test_demo_guests_greet_a_visitor_and_answer(environ: dict[str, str], two_por
             welcome = [next(heard) for _ in WELCOME]
             assert [one.sender for one in welcome] == [name for name, *_ in WELCOME]
             assert [one.to for one in welcome if not one.everyone] == [("alice",)]
+            (picture,) = [one.content for one in welcome if isinstance(one.content, File)]
+            shown = alice.files.download(picture, tmp_path)
+            assert picture_type(shown.read_bytes()) == "image/png"
             alice.send("how do you do", "bob")
             answer = next(heard)
             assert (answer.sender, answer.to) == ("bob", ("alice",))

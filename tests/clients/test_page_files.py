@@ -19,7 +19,9 @@ from clients import transfers as module
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.files import Progress
-from clients.transfers import SessionEnded, Transfers, TransferState, Upload
+from clients.tickets import Ticket
+from clients.transfers import Transfers
+from clients.under_way import SessionEnded, TransferState, Upload
 from core.bundle import Suite
 from core.content import File
 from core.errors import BrokerUnreachable, FileGone, FileUnwritable, KeyChanged, NobodyHere, SecureChatError
@@ -48,12 +50,17 @@ class FakeClient:
         self.paths: list[Path] = []
         self.read: list[bytes] = []
         self.sent: list[tuple[File, str]] = []
-        self.given_up: list[Path] = []
+        self.known: list[str] = []
+        self.given_up: list[str] = []
+        self.tickets: list[Ticket] = []
         self.held = threading.Event()
         self.held.set()
 
-    def give_up(self, path: Path) -> None:
-        self.given_up.append(path)
+    def give_up(self, known_as: str) -> None:
+        self.given_up.append(known_as)
+
+    def unfinished(self) -> list[Ticket]:
+        return self.tickets
 
     def audience(self) -> tuple[str, ...]:
         return self.peers
@@ -62,8 +69,9 @@ class FakeClient:
         if self.distrusted and user == "bob":
             raise self.distrusted
 
-    def upload(self, path: Path, progress: Progress) -> File:
+    def upload(self, path: Path, progress: Progress, *, known_as: str) -> File:
         self.paths.append(path)
+        self.known.append(known_as)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
         self._go(progress)
@@ -163,7 +171,60 @@ def test_an_upload_that_failed_is_dismissed_with_its_copy(carried: Transfers, cl
     assert client.paths[0].exists()
     carried.give_up(upload)
     assert not client.paths[0].parent.exists()
-    until(lambda: client.given_up == client.paths)
+    until(lambda: client.given_up == client.known)
+
+
+def test_an_upload_is_stopped_and_goes_on_when_asked(carried: Transfers, client: FakeClient) -> None:
+    client.held.clear()
+    first, second = attach(carried), attach(carried, "b.bin")
+    until(lambda: first.share > 0)
+    carried.stop(first)
+    carried.stop(second)
+    assert [upload.state for upload in (first, second)] == [TransferState.FAILED] * 2
+    assert first.why == "You stopped it, so nothing was sent."
+    assert first.left == "1 B of 4 B are at the broker already."
+    assert second.left == ""
+    client.held.set()
+    until(lambda: not carried.busy)
+    carried.try_again(first)
+    assert settled(first) is TransferState.DONE
+    assert [sent.name for sent, _ in client.sent] == ["a.bin"]
+    assert second.state is TransferState.FAILED
+    assert client.known[0] == client.known[1]
+
+
+def test_a_stopped_upload_that_is_tried_again_at_once_is_sent_once(carried: Transfers, client: FakeClient) -> None:
+    client.held.clear()
+    upload = attach(carried)
+    until(lambda: upload.share > 0)
+    carried.stop(upload)
+    carried.try_again(upload)
+    client.held.set()
+    assert settled(upload) is TransferState.DONE
+    assert len(client.sent) == 1
+
+
+def test_a_file_is_known_by_its_content_when_it_is_attached_again(carried: Transfers, client: FakeClient) -> None:
+    for name, content in (("a.bin", b"data"), ("a.bin", b"data"), ("a.bin", b"other"), ("b.bin", b"data")):
+        assert settled(attach(carried, name, content)) is TransferState.DONE
+    assert client.known[0] == client.known[1]
+    assert len(set(client.known)) == 3
+
+
+def test_what_is_left_of_an_earlier_session_is_told_until_it_is_attached_or_forgotten(
+    carried: Transfers, client: FakeClient
+) -> None:
+    assert settled(attach(carried)) is TransferState.DONE
+    begun, other = client.known[0], "attached:00/b.bin"
+    client.tickets = [Ticket(path, 4, 0, bytes(16), bytes(32)) for path in (begun, other, "/from/a/terminal")]
+    after = Transfers(cast("ChatClient", client))
+    assert [ticket.path for ticket in after.left()] == [begun, other]
+    assert settled(attach(after)) is TransferState.DONE
+    (left,) = after.left()
+    after.forget(left)
+    assert after.left() == ()
+    until(lambda: client.given_up == [other])
+    after.close()
 
 
 def test_nothing_is_sent_to_a_key_that_changed_meanwhile_and_nothing_uploaded_twice(

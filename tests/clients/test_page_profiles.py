@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from clients import finding
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.keystore import Keystore
@@ -19,8 +20,8 @@ from clients.timeline import Line, LineKind
 from core.errors import StoreFailed
 from core.names import EVERYONE
 from core.profile import Profile
-from tests.broker_process import BrokerProcess, cli, environment
-from tests.clients.pages import NOWHERE, chat_of, new_page, page, send, text, wait_for
+from tests.broker_process import BrokerProcess, admin, cli, environment
+from tests.clients.pages import NOWHERE, chat_of, connect, new_page, page, send, text, wait_for
 from tests.keys import keys_of
 from tests.net import until
 
@@ -102,7 +103,7 @@ def test_a_guest_needs_no_step_more_though_there_are_profiles(near: Path, broker
 
 def test_without_profiles_it_says_how_to_make_one(home: Path) -> None:
     app = profile_view(page())
-    assert fields(app) == {"new_name", "new_passphrase", "new_passphrase_again"}
+    assert fields(app) == {"new_name", "new_broker", "new_passphrase", "new_passphrase_again"}
     assert "securechat-cli init NAME" in text(app)
     assert not home.exists()
 
@@ -127,6 +128,29 @@ def test_a_profile_is_unlocked_with_its_passphrase_and_chats_under_its_name(near
     assert "passphrase" in fields(app)
     with pytest.raises(StoreFailed):
         chat.client.profile and chat.client.profile.store.pins()  # its database is closed, too
+
+
+def test_what_was_read_stays_read_when_a_profile_is_unlocked_again(near: Path, broker: BrokerProcess) -> None:
+    a_profile(near, "read1", SECRET)
+    app = unlock(profile_view(page()), SECRET)
+    wait_for(app, ConnectionState.ONLINE)
+    with ChatClient("bob", broker.address, events=False) as bob:
+        bob.send("the first", "read1")
+        until(lambda: len(chat_of(app).client.timeline("bob")) == 1)
+        app.run()
+        assert chat_of(app).unread == {"bob": 1}
+        chat_of(app).open("bob")
+        app.run()
+        assert chat_of(app).unread == {}
+        app.button(key="leave").click().run()
+        unlock(app, SECRET)
+        wait_for(app, ConnectionState.ONLINE)
+        assert len(chat_of(app).client.timeline("bob")) == 1
+        assert chat_of(app).unread == {}
+        bob.send("the second", "read1")
+        until(lambda: len([line for line in chat_of(app).client.timeline("bob") if line.kind is LineKind.MESSAGE]) == 2)
+        app.run()
+        assert chat_of(app).unread == {"bob": 1}
 
 
 def test_one_without_a_passphrase_asks_for_none(near: Path) -> None:
@@ -295,3 +319,44 @@ def asking_for(name: str) -> AppTest:
     app = new_page()
     app.query_params["profile"] = name
     return app.run()
+
+
+def test_a_profile_searches_all_that_it_keeps(near: Path, broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "FOUND_MAX", 2)
+    a_profile(near, "search1")
+    with ChatClient("bob", broker.address) as bob:
+        first = unlock(profile_view(page()))
+        wait_for(first, ConnectionState.ONLINE)
+        client = chat_of(first).client
+        client.wait_sent(client.send("the key is under the mat", "bob"), 30, stored=False)
+        until(lambda: "search1" in [peer.user for peer in bob.users()])
+        bob.send("the KEY? thanks", "search1")
+        bob.send("key", EVERYONE)
+        until(lambda: len(client.timeline(EVERYONE)) > 0)
+    first.button(key="leave").click().run()
+    later = unlock(first)
+    later.text_input(key="search").input("key").run()
+    search = chat_of(later).search
+    assert search
+    assert [(found.sender, found.text) for found in search.found] == [("bob", "key"), ("bob", "the KEY? thanks")]
+    assert search.more
+    assert "the newest" in text(later)
+    later.text_input(key="search").input("under the").run()
+    assert "You <span>to bob" in text(later)
+
+
+def test_an_invite_makes_a_profile_and_is_kept_nowhere(near: Path, broker: BrokerProcess) -> None:
+    invite = admin(broker.data, broker.env, "invite", "--host", "127.0.0.1").out.strip()
+    secret = invite.rpartition("/")[2]
+    app = profile_view(page())
+    app.text_input(key="new_broker").input(invite)
+    make(app, "invited", SECRET, SECRET)
+    wait_for(app, ConnectionState.ONLINE)
+    assert secret not in kept(app)
+    assert chat_of(app).client.broker.invite is None
+    app.button(key="leave").click().run()
+    assert app.text_input(key="new_broker").value == ""
+
+    guest = connect(page(), "guest", invite)
+    assert "This line is an invite." in text(guest)
+    assert "chat" not in guest.session_state

@@ -262,3 +262,32 @@ def test_the_page_is_told_to_stay_on_this_machine() -> None:
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["browser"]["gatherUsageStats"] is False
     assert BrokerAddress.parse(NOWHERE).port == 9
+
+
+def test_what_was_said_is_found_again_and_shown_where_it_was_said(served: AppTest, broker: BrokerProcess) -> None:
+    with ChatClient("bob", broker.address, events=False) as bob:
+        client = chat_of(wait_for(connect(served, "alice"), ConnectionState.ONLINE)).client
+        until(lambda: "alice" in [peer.user for peer in bob.users()])
+        for number in range(70):
+            bob.send(f"line {number} <b>", "alice")
+        bob.send("to all: a Backup", EVERYONE)
+        until(lambda: len(client.timeline("bob")) == 70 and len(client.timeline(EVERYONE)) > 0)
+        served.text_input(key="search").input("LINE 3 ").run()
+        assert "“LINE 3”" in text(served)
+        assert "11 messages" in text(served)
+        assert "line 39 &lt;b&gt;" in text(served)
+        assert chat_of(served).unread == {"bob": 70}
+
+        served.text_input(key="search").input("line 7 <b>").run()
+        assert "1 message<" in text(served)
+        next(button for button in served.button if button.label == "Show in bob").click().run()
+        chat = chat_of(served)
+        assert (chat.current, chat.search) == ("bob", None)
+        assert f'id="line-{chat.goto}"' in text(served)
+        assert "line 7 &lt;b&gt;" in text(served)
+        assert served.text_input(key="search").value == ""
+
+        served.text_input(key="search").input("never said").run()
+        assert "Nothing in what was said since you connected contains this." in text(served)
+        served.button(key="found-back").click().run()
+        assert "line 69" in text(served)

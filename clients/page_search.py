@@ -1,0 +1,87 @@
+"""Searching on the page: a field in the sidebar, and what was found, in place of the conversation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import streamlit as st
+
+from clients.finding import FOUND_MAX, Found, find
+from clients.page_log import body, literal, plain
+from clients.page_state import SHOWN_FIRST, Chat, Search
+from clients.view import clock, day
+from core.errors import SecureChatError
+from core.names import EVERYONE
+
+_FIELD: Final = "search"
+
+
+def draw_field(chat: Chat) -> None:
+    """Draw the field to type into."""
+    if chat.search is None and st.session_state.get(_FIELD):
+        st.session_state[_FIELD] = ""  # a conversation was opened since
+    st.text_input(
+        "Search messages",
+        key=_FIELD,
+        placeholder="Search messages",
+        label_visibility="collapsed",
+        icon=":material/search:",
+        autocomplete="off",
+        on_change=_look,
+        args=(chat,),
+    )
+
+
+def _look(chat: Chat) -> None:
+    text = st.session_state[_FIELD].strip()
+    if not text:
+        chat.search = None
+        return
+    try:
+        found, more = find(chat.client, text)
+        chat.search = Search(text, tuple(found), more)
+    except SecureChatError as error:
+        chat.search = Search(text, (), more=False, error=error)
+
+
+def draw_head(search: Search) -> None:
+    """Draw what was searched for, and how much was found."""
+    count = len(search.found)
+    about = "nothing was found" if not count else "1 message" if count == 1 else f"{count} messages"
+    if search.more:
+        about = f"the newest {FOUND_MAX} messages; search for more of the text to see others"
+    st.html(f'<div class="sc-head"><b>“{plain(search.text)}”</b><span>{about}</span></div>')
+
+
+def draw_found(chat: Chat, search: Search) -> None:
+    """Draw what was found."""
+    if search.error:
+        st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(search.error))}</b></div>')
+    elif not search.found:
+        where = "this profile's history" if chat.client.profile else "what was said since you connected"
+        st.html(f'<div class="sc-empty"><b>Nothing in {where} contains this.</b>Upper and lower case are the same here.</div>')
+    with st.container(key="found", gap=None):
+        for found in search.found:
+            _draw(chat, found)
+    st.button("Back to the conversation", key="found-back", type="tertiary", on_click=chat.open, args=(chat.current,))
+
+
+def _draw(chat: Chat, found: Found) -> None:
+    mine = found.sender == chat.client.user
+    where = "to everyone" if found.conversation == EVERYONE else f"to {found.conversation}" if mine else "to you"
+    who = "You" if mine else found.sender
+    with st.container(key=f"hit-{found.conversation}-{found.key}", gap=None):
+        about = f"{where} · {day(found.when)}, {clock(found.when)}"
+        st.html(f'<div class="sc-who">{plain(who)} <span>{plain(about)}</span></div>{body(found.text)}')
+        if any(line.key == found.key for line in chat.client.timeline(found.conversation)):
+            label = "Everyone" if found.conversation == EVERYONE else literal(found.conversation)
+            key = f"go-{found.conversation}-{found.key}"
+            st.button(f"Show in {label}", key=key, type="tertiary", on_click=_go, args=(chat, found))
+
+
+def _go(chat: Chat, found: Found) -> None:
+    chat.open(found.conversation)
+    lines = chat.client.timeline(found.conversation)
+    back = next((back for back, line in enumerate(reversed(lines)) if line.key == found.key), 0)
+    chat.shown[found.conversation] = max(chat.shown.get(found.conversation, SHOWN_FIRST), back + SHOWN_FIRST // 2)
+    chat.goto = found.key

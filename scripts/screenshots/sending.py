@@ -1,0 +1,77 @@
+"""Files: pictures, what is under way, and what comes to nothing."""
+
+from __future__ import annotations
+
+import os
+
+from playwright.sync_api import Locator, Page, expect
+
+from core.content import File
+from scripts import demo
+from scripts.screenshots.studio import LIMIT_MS, Studio, attach, choose, write
+
+_BIG = 150_000_000  # bytes: so much that nobody's machine is done with it before it is looked at
+
+
+def files(studio: Studio) -> None:
+    """All that can become of files."""
+    big = studio.home / "recording.mkv"
+    big.write_bytes(os.urandom(1_000_000) * (_BIG // 1_000_000))
+    bob = studio.profile("bob", "bobs")
+    with studio.profile_tab("alice") as page:
+        _received(page, studio)
+        studio.dismiss()
+        attach(page, "bob", big)
+        _freeze_in_the_middle(page, studio)
+        studio.shoot(page, "upload", _card(page).get_by_role("button", name="Stop"))
+        studio.wake_broker()
+        _card(page).get_by_role("button", name="Stop").click()
+        studio.shoot(page, "upload-stopped", "You stopped it, so nothing was sent.", "are at the broker already")
+        _card(page).get_by_role("button", name="Go on").click()
+        _freeze_in_the_middle(page, studio)
+        studio.shoot(page, "upload-resumed", "went on at")
+        studio.kill_broker()
+        studio.shoot(page, "upload-offline", "It goes on when the broker is back.")
+    studio.start_broker("--files-each-user", "1M")
+    with studio.profile_tab("alice") as page:
+        choose(page, "bob")
+        studio.shoot(page, "upload-left", "Its upload was broken off")
+        page.get_by_role("button", name="Forget it").click()
+        small = studio.home / "slides.pdf"
+        small.write_bytes(os.urandom(2_400_000))
+        attach(page, "bob", small)
+        studio.shoot(page, "over-quota", "its room for files is used up")
+    assert bob
+
+
+def _received(page: Page, studio: Studio) -> None:
+    bob = studio.people["bob"]
+    hills = studio.home / "hills.png"
+    hills.write_bytes(demo.hills(480, 240))
+    choose(page, "bob")
+    bob.send("From the window, just now:", "alice")
+    bob.wait_sent(bob.send(bob.files.upload(hills), "alice"), LIMIT_MS / 1000)
+    write(page, "bob", "Lovely. Is that the new office?")
+    studio.shoot(page, "picture", page.locator(".sc-picture img"))
+    gone = File("minutes.pdf", 84_210, bytes(32), bytes(32), os.urandom(16))  # as if it had been there
+    bob.wait_sent(bob.send(gone, "alice"), LIMIT_MS / 1000)
+    page.locator('[class*="st-key-card-"]').filter(has_text="minutes.pdf").get_by_role("button", name="Get").click()
+    studio.shoot(page, "expired", "The broker does not have minutes.pdf, or no longer.")
+    big = studio.home / "site-plan.zip"
+    big.write_bytes(os.urandom(1_000_000) * (_BIG // 1_000_000))
+    bob.wait_sent(bob.send(bob.files.upload(big), "alice"), LIMIT_MS / 1000)
+    page.locator('[class*="st-key-card-"]').filter(has_text="site-plan.zip").get_by_role("button", name="Get").click()
+    _freeze_in_the_middle(page, studio)
+    studio.shoot(page, "download")
+    studio.wake_broker()
+    expect(page.get_by_role("button", name="Save").last).to_be_visible()
+
+
+def _card(page: Page) -> Locator:
+    return page.locator('[class*="st-key-card-mine-up-"]').last
+
+
+def _freeze_in_the_middle(page: Page, studio: Studio) -> None:
+    """Have the broker do nothing as soon as something of a file has gone over."""
+    page.wait_for_function("[...document.querySelectorAll('.sc-bar')].some(bar => Number(bar.ariaValueNow) > 0)", polling=20)
+    studio.freeze_broker()

@@ -1,0 +1,88 @@
+"""Finding something again, and staying where one is, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from playwright.sync_api import Page, expect
+
+from core.content import File
+from core.events import MessageReceived
+from core.names import EVERYONE
+from tests.broker_process import BrokerProcess
+from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, wait_for_refreshes
+from tests.browser.test_files import attach, card, payload, submit
+from tests.net import until
+
+IN_SIGHT = """text => {
+  const line = [...document.querySelectorAll('.sc-message')].find(one => one.innerText.includes(text));
+  const box = line?.getBoundingClientRect();
+  return Boolean(box) && box.top > 0 && box.bottom < window.innerHeight;
+}"""
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_placeholder("Search messages").fill(text)
+    page.get_by_placeholder("Search messages").press("Enter")
+
+
+def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("alice")
+    bob = guest("bob")
+    expect(page.get_by_text("bob is here with you.")).to_be_visible()
+    for number in range(80):
+        bob.send(f"line {number}.", "alice")
+    expect(page.get_by_role("button", name="bob")).to_contain_text("80")
+    search(page, "LINE 7.")
+    expect(page.get_by_text("“LINE 7.”")).to_be_visible()
+    expect(page.get_by_placeholder("Message everyone")).to_be_hidden()  # nobody writes into what they do not see
+    page.get_by_role("button", name="Show in bob").click()
+    page.wait_for_function(IN_SIGHT, arg="line 7.")
+    wait_for_refreshes(page, 2)
+    assert page.evaluate(IN_SIGHT, "line 7.")
+    expect(page.get_by_placeholder("Search messages")).to_have_value("")
+
+    search(page, "nothing like this")
+    expect(page.get_by_text("Nothing in what was said since you connected contains this.")).to_be_visible()
+    page.get_by_role("button", name="Back to the conversation").click()
+    expect(page.get_by_placeholder("Message bob", exact=True)).to_be_visible()
+
+
+def test_a_search_field_keeps_text_and_focus_while_the_page_refreshes(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("alice")
+    field = page.get_by_placeholder("Search messages")
+    field.click()
+    field.press_sequentially("half a w")
+    bob = guest("bob")
+    expect(page.get_by_text("bob is here with you.")).to_be_visible()
+    until(lambda: bool(bob.users()))
+    bob.send("meanwhile", EVERYONE)
+    expect(page.get_by_text("meanwhile")).to_be_visible()
+    wait_for_refreshes(page, 3)
+    expect(field).to_have_value("half a w")
+    expect(field).to_be_focused()
+
+
+def test_an_upload_is_stopped_goes_on_and_stays_in_sight(tabs: Tabs, broker: BrokerProcess, guest: GuestFactory) -> None:
+    page = tabs.join("alice")
+    bob = guest("bob")
+    expect(page.get_by_text("bob is here with you.")).to_be_visible()
+    for number in range(30):
+        bob.send(f"line {number}.", "alice")
+    choose(page, "bob")
+    expect(page.get_by_text("line 29.")).to_be_visible()
+    broker.process.send_signal(signal.SIGSTOP)  # so that no upload ends before somebody has looked at it
+    attach(page, "bob", payload("report.bin", os.urandom(100_000)))
+    submit(page)
+    report = card(page, "report.bin")
+    report.get_by_role("button", name="Stop").click()
+    expect(report).to_contain_text("You stopped it, so nothing was sent.")
+    expect(report.get_by_role("button", name="Dismiss")).to_be_in_viewport(ratio=1)
+    wait_for_refreshes(page, 1)
+    expect(report).to_contain_text("You stopped it, so nothing was sent.")
+    broker.process.send_signal(signal.SIGCONT)
+    report.get_by_role("button", name="Try again").click()
+    expect(report).to_contain_text("delivered")
+    names = (one.message.content for one in bob.events(LIMIT) if isinstance(one, MessageReceived))
+    assert [name.name for name in [next(names)] if isinstance(name, File)] == ["report.bin"]
