@@ -126,7 +126,7 @@ def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
 
 
 def _draw_left(chat: Chat, ticket: Ticket) -> None:
-    key, name = ticket.blob.hex(), ticket.path.partition("/")[2]
+    key, name = ticket.blob.hex(), ticket.name
     with st.container(key=f"card-mine-left-{key}", gap=None):
         st.html(_card(name, ticket.size))
         done = amount(min(ticket.chunks * FILE_CHUNK, ticket.size))

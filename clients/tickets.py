@@ -31,6 +31,11 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     chunks: int = 0
     digest: bytes = b""
 
+    @property
+    def name(self) -> str:
+        """The file's name, for people."""
+        return self.path.rpartition("/")[2]
+
     def __repr__(self) -> str:
         """Never show the key."""
         return f"Ticket(path={self.path!r}, chunks={self.chunks})"

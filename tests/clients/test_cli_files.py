@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,35 @@ def test_an_upload_that_was_broken_off_goes_on(env: Env, people: People, broker:
     taken = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s", "--download", str(into))
     assert taken.code == OK, taken.err
     assert (into / "long.bin").read_bytes() == path.read_bytes()
+
+
+def test_an_upload_that_was_broken_off_is_shown_and_given_up(
+    env: Env, people: People, broker: BrokerProcess, tmp_path: Path
+) -> None:
+    alice, bob = people
+    as_alice = ("--profile", alice, "--json")
+    path = a_file(tmp_path, "half.bin", 12 * FILE_CHUNK)
+    broken_off(env, "--profile", alice, "send", bob, "-f", str(path))
+    shown = cli(env, *as_alice, "outbox")
+    (upload,) = shown.data
+    assert (upload["type"], upload["name"], upload["size"]) == ("upload", "half.bin", path.stat().st_size)
+    assert 0 < int(str(upload["done"])) < path.stat().st_size
+    assert "goes on when its file is sent again" in shown.err
+    assert "upload of half.bin" in cli(env, "--profile", alice, "outbox").out
+    assert len(incomplete(broker)) == 1
+    assert cli(env, *as_alice, "outbox", "drop", str(upload["id"])).code == OK
+    until(lambda: incomplete(broker) == [])
+    assert cli(env, *as_alice, "outbox").data == []
+
+
+def test_an_upload_is_given_up_without_a_broker_too(env: Env, people: People, broker: BrokerProcess, tmp_path: Path) -> None:
+    alice, bob = people
+    broken_off(env, "--profile", alice, "send", bob, "-f", str(a_file(tmp_path, "half.bin", 12 * FILE_CHUNK)))
+    nowhere = replace(broker.address, port=9).url  # the discard port: nothing answers there
+    done = cli(env, "--profile", alice, "--broker", nowhere, "outbox", "drop", "--all")
+    assert done.code == OK, done.err
+    assert "the broker was not told" in done.err
+    assert cli(env, "--profile", alice, "--json", "outbox").data == []
 
 
 def test_a_file_that_changed_after_its_upload_was_broken_off_is_another(env: Env, people: People, tmp_path: Path) -> None:

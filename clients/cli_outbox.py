@@ -1,0 +1,148 @@
+"""``outbox``: what waits to be sent, and what was not uploaded to its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli_settings import DEFAULT_TIMEOUT, Duration, connected, merge, open_profile, shared_options
+from clients.terminal import OK, TIMEOUT, Terminal, faint
+from clients.view import amount, clean, content_json, iso, listing, moment, text_of
+from core import errors
+from core.encoding import b64url
+from core.limits import FILE_CHUNK
+from core.messages import Mode
+
+if TYPE_CHECKING:
+    from clients.cli_settings import Settings
+    from clients.profiles import OpenProfile
+    from clients.tickets import Ticket
+    from core.outbox import Outgoing
+
+
+@click.group(invoke_without_command=True)
+@shared_options
+@click.pass_context
+def outbox(context: click.Context, /, **options: Any) -> None:
+    """Show what waits to be sent; 'retry' sends it now, 'drop' gives it up.
+
+    An upload that was broken off is shown, too: it goes on when the same file is sent again, or attached again on the page.
+
+    \b
+    securechat-cli outbox
+    securechat-cli outbox retry
+    securechat-cli outbox drop --all
+    """
+    if context.invoked_subcommand is None:
+        _list(context, **options)
+    else:
+        context.obj = merge(context, **options)
+
+
+@outbox.command("list")
+@shared_options
+@click.pass_context
+def list_(context: click.Context, /, **options: Any) -> None:
+    """Show what waits to be sent, the oldest first, then the uploads that were broken off."""
+    _list(context, **options)
+
+
+def _list(context: click.Context, **options: Any) -> None:
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        waiting, uploads = profile.store.outbox.waiting(), list(profile.store.tickets.all())
+    for one in waiting:
+        _print_waiting(settings.terminal, one)
+    for ticket in uploads:
+        _print_upload(settings.terminal, ticket)
+    if not waiting and not uploads:
+        settings.terminal.say("nothing waits to be sent")
+    if uploads:
+        settings.terminal.say("hint: an upload goes on when its file is sent again: securechat-cli send TO -f FILE")
+
+
+def _print_waiting(terminal: Terminal, one: Outgoing) -> None:
+    text = text_of(one.content).replace("\n", " ")
+    short = text if len(text) <= 60 else f"{text[:60]}…"
+    terminal.data(
+        f"{b64url(one.id)}  {faint(moment(one.at / 1000))}  to {listing(one.to)}: {short}",
+        {
+            "v": 1,
+            "type": "waiting",
+            "id": b64url(one.id),
+            "to": list(one.to),
+            "time": iso(one.at),
+            **content_json(one.content),
+        },
+    )
+
+
+def _print_upload(terminal: Terminal, ticket: Ticket) -> None:
+    done = min(ticket.chunks * FILE_CHUNK, ticket.size)
+    terminal.data(
+        f"{b64url(ticket.blob)}  upload of {clean(ticket.name)}: {amount(done)} of {amount(ticket.size)} at the broker",
+        {"v": 1, "type": "upload", "id": b64url(ticket.blob), "name": ticket.name, "size": ticket.size, "done": done},
+    )
+
+
+@outbox.command()
+@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for the answers.  [default: 10s]")
+@shared_options
+@click.pass_context
+def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
+    """Connect, and send what waits. Uploads are not gone on with: send their files again."""
+    settings = merge(context, **options)
+    with open_profile(settings) as profile:
+        before = len(profile.store.outbox.waiting())
+        if not before:
+            settings.terminal.say("nothing waits to be sent")
+            return
+        with connected(settings, profile, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)):
+            left = _until_sent(profile, timeout)
+    settings.terminal.say(f"{before - left} of {before} sent" if before > left else f"none of {before} sent yet")
+    sys.exit(TIMEOUT if left else OK)
+
+
+def _until_sent(profile: OpenProfile, timeout: float) -> int:
+    """Wait until nothing waits; returns how many envelopes still do after ``timeout`` seconds."""
+    until = time.monotonic() + timeout
+    while (left := len(profile.store.outbox.waiting())) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+@outbox.command()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--all", "everything", is_flag=True, help="Everything that waits.")
+@shared_options
+@click.pass_context
+def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **options: Any) -> None:
+    """Give up messages and uploads that wait, by the ids that 'outbox' shows. The messages stay in the history."""
+    settings = merge(context, **options)
+    if not ids and not everything:
+        raise click.UsageError("Say which: an ID from 'securechat-cli outbox', or --all.")
+    with open_profile(settings) as profile:
+        waiting, uploads = profile.store.outbox.waiting(), list(profile.store.tickets.all())
+        known = {b64url(one.id) for one in waiting} | {b64url(ticket.blob) for ticket in uploads}
+        if unknown := [one for one in ids if one not in known]:
+            raise click.UsageError(f"Nothing with the id {unknown[0]} waits to be sent; nothing was dropped.")
+        dropped = [one for one in waiting if everything or b64url(one.id) in ids]
+        profile.store.drop(dropped, int(time.time() * 1000))
+        given_up = [ticket for ticket in uploads if everything or b64url(ticket.blob) in ids]
+        if given_up:
+            _give_up(settings, profile, given_up)
+    settings.terminal.say(f"{len({one.id for one in dropped}) + len(given_up)} dropped")
+
+
+def _give_up(settings: Settings, profile: OpenProfile, tickets: list[Ticket]) -> None:
+    try:
+        with connected(settings, profile, Mode.SEND, DEFAULT_TIMEOUT) as client:
+            for ticket in tickets:
+                client.files.give_up(ticket.path)
+    except (errors.BrokerUnreachable, errors.LoginRefused) as error:
+        for ticket in tickets:
+            profile.store.tickets.drop(ticket.blob)
+        settings.terminal.warn(f"the broker was not told, and keeps what it has of them for a while: {error}")
