@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, merge, open_client, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, merge, open_client, shared_options
 from clients.progress import ProgressLine
 from clients.terminal import Terminal
 from clients.view import clean
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clients.profiles import OpenProfile
 
 
-@click.command()
+@click.command(cls=TakesIds)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR",
               help="Where to save them; the current folder unless told otherwise.")  # fmt: skip

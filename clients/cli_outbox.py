@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli_settings import DEFAULT_TIMEOUT, Duration, connected, merge, open_profile, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, Duration, TakesIds, connected, merge, open_profile, shared_options
 from clients.terminal import OK, TIMEOUT, Terminal, faint
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
@@ -114,7 +114,7 @@ def _until_sent(profile: OpenProfile, timeout: float) -> int:
     return left
 
 
-@outbox.command()
+@outbox.command(cls=TakesIds)
 @click.argument("ids", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="Everything that waits.")
 @shared_options

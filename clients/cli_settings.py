@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
+_ID_LIKE_AN_OPTION: Final = re.compile(r"-[A-Za-z0-9_-]{21}\Z")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _LONGEST: Final = 366 * 24 * 3600.0  # what waits for longer than some decades would overflow
 DEFAULT_TIMEOUT: Final = 10.0
@@ -92,6 +93,17 @@ def shared_options(command: _F) -> _F:
     ):
         command = option(command)
     return command
+
+
+class TakesIds(click.Command):
+    """A command whose arguments are ids as ``b64url`` writes them: one in 64 begins like an option, and is none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put such ids where click takes everything for an argument."""
+        if "--" not in args:
+            ids = [one for one in args if _ID_LIKE_AN_OPTION.match(one)]
+            args = [*(one for one in args if one not in ids), "--", *ids]
+        return super().parse_args(ctx, args)
 
 
 def merge(context: click.Context, /, **options: Any) -> Settings:

@@ -247,6 +247,15 @@ def test_a_file_that_the_broker_has_no_more_is_said_to_be_gone(
     assert not (tmp_path / "in" / "soon-gone.bin").exists()
 
 
+@pytest.mark.parametrize("command", [("download",), ("outbox", "drop")])
+def test_an_id_may_begin_like_an_option(env: Env, people: People, command: tuple[str, ...]) -> None:
+    alice, _ = people
+    for id_ in ("-q34567890123456789012", "--json7890123456789012"):
+        done = cli(env, *command, id_, "--profile", alice)
+        assert done.code == USAGE
+        assert f"the id {id_} " in done.err
+
+
 def test_a_folder_that_cannot_be_written_loses_nothing(env: Env, people: People, tmp_path: Path) -> None:
     alice, bob = people
     path = a_file(tmp_path, "kept.bin", 1000)

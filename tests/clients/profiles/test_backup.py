@@ -81,9 +81,7 @@ def test_mail_that_waited_arrives_or_is_named(alice: Env, bob: Env, tmp_path: Pa
     lose(bob)
     ok(cli(bob, "restore", str(kept)))
     with listening(bob, None, "--json") as there:
-        there.err.has(
-            "said to be from alice was refused: it is for somebody else, or for a key that you no longer have (check: recipient)"
-        )
+        there.err.has("for a key that you no longer have (check: recipient)")
         until(lambda: became_of_the_last(alice) == "refused")
         done = ok(cli(alice, "send", "bob", "--wait", "delivered", "and on"))
         assert "delivered" in done.err
