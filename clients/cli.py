@@ -18,10 +18,10 @@ from clients import (
     cli_doctor,
     cli_export,
     cli_files,
+    cli_listen,
     cli_outbox,
     cli_past,
     cli_send,
-    cli_talk,
     cli_trust,
 )
 from clients.cli_settings import Settings, merge, shared_options
@@ -49,10 +49,10 @@ def cli(context: click.Context, /, **options: Any) -> None:
 for _command in (
     cli_trust.init,
     cli_send.send,
-    cli_chat.listen,
-    cli_talk.chat,
-    cli_chat.users,
-    cli_chat.status,
+    cli_listen.listen,
+    cli_chat.chat,
+    cli_listen.users,
+    cli_listen.status,
     cli_doctor.doctor,
     cli_files.download,
     cli_past.history,

@@ -1,160 +1,46 @@
-"""``listen``, ``users`` and ``status``."""
+"""``chat``: a conversation at a prompt."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
 import click
 
-from clients.cli_completion import complete_peer
-from clients.cli_files import save, saved_json
-from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, shared_options
-from clients.telling import Teller, message_line, person_line
-from clients.view import listing, message_json, order_notes
-from core.encoding import b64url
-from core.events import Message, MessageReceived
+from clients.cli_completion import complete_conversation
+from clients.cli_settings import DEFAULT_TIMEOUT, connected, merge, open_identity, shared_options
 from core.messages import Mode
-from core.names import check_name, fingerprint, short_fingerprint
-
-if TYPE_CHECKING:
-    from clients.chat import ChatClient
-    from clients.terminal import Terminal
+from core.names import EVERYONE, check_name, normalise_name
 
 
 @click.command()
-@click.option("--from", "sender", metavar="USER", shell_complete=complete_peer, help="Only messages from this user.")
-@click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
-@click.option("--timeout", type=Duration(), help="Stop with exit code 8 if N messages did not come in this time.")
-@click.option(
-    "--since",
-    metavar="last|all|ID",
-    help="Begin where 'listen' stopped last (the default), with all of the history, or after the message ID.",
-)
-@click.option(
-    "--download",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Save the files that come with messages there; nothing is overwritten.",
-)
-@click.option("--exec", "handler", metavar="CMD", help="Run 'sh -c CMD' for each message, instead of printing it.")
+@click.argument("peer", required=False, shell_complete=complete_conversation)
 @shared_options
 @click.pass_context
-def listen(
-    context: click.Context,
-    /,
-    download: Path | None,
-    handler: str | None,
-    sender: str | None,
-    number: int | None,
-    timeout: float | None,
-    since: str | None,
-    **options: Any,
-) -> None:
-    """Be present, and print messages as they arrive.
+def chat(context: click.Context, /, peer: str | None, **options: Any) -> None:
+    """Talk in this terminal: with PEER, or with everyone who is here.
 
-    A profile goes on where its last 'listen' stopped: whatever came meanwhile, to the page or to the broker, is printed
-    first. Killed in the middle, it may print its last line again, with the same id.
+    Whatever arrives is shown above the line that you type, and below it what became of what you sent. '/help' lists what else
+    can be typed; Tab completes names, the arrow keys bring back what you typed before, Alt-Enter begins a new line, and what
+    is pasted is one message. Ctrl-D ends it.
 
-    With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
-    SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
-    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
-    choose what is in them. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
-    with exit code 1, and a profile begins with the same message when it is started again.
+    A profile begins where its last 'chat' stopped. Nothing that you type is written to disk but its messages, encrypted.
 
     \b
-    securechat-cli --as bob listen
-    securechat-cli --as bob listen -n 1 --json | jq -r .text
-    securechat-cli listen --download inbox
-    securechat-cli listen --exec 'notify-send "$SECURECHAT_FROM" "$(cat)"'
+    securechat-cli --as bob chat
+    securechat-cli chat alice
     """
     settings = merge(context, **options)
-    terminal = settings.terminal
-    if sender is not None:
-        check_name(sender)
-    if handler is not None and not handler.strip():
-        raise click.UsageError("--exec needs a command.")
-    left = number
-    with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
-        terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
-        teller = Teller(terminal, client.user)
-        for event in client.events(timeout, cursor="listen", since=_since(client, since)):
-            if not isinstance(event, MessageReceived):
-                teller.tell(event)
-            elif sender in (None, event.message.sender):
-                for note in order_notes(event.message):
-                    terminal.warn(note)
-                _hand_over(client, terminal, event.message, download, handler)
-                left = None if left is None else left - 1
-                if left == 0:
-                    client.mark_shown("listen")
-                    return
-        if client.status.error is not None:  # the broker would not have this client back
-            raise client.status.error
+    if settings.as_json:
+        raise click.UsageError("'chat' is for people; programs have 'listen --json' and 'send --json'.")
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        raise click.UsageError("'chat' needs a terminal. Without one: securechat-cli send, and securechat-cli listen")
+    to = normalise_name(peer) if peer else EVERYONE
+    if to != EVERYONE:
+        check_name(to)
+    with open_identity(settings) as who:
+        from clients.prompting import Before, before_chat, run
 
-
-def _hand_over(client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None) -> None:
-    """Print a message, or have it handled: then what may be mended keeps it from counting as handled."""
-    saved = save(client, terminal, message.content, download, insist=handler is not None)
-    if handler is None:
-        terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
-        return
-    from clients.handler import handle
-
-    handle(handler, message, saved, as_json=terminal.as_json, kept=client.profile is not None)
-
-
-def _since(client: ChatClient, since: str | None) -> int | None:
-    """The number in the history after which to begin; None for where this profile's ``listen`` stopped."""
-    if since in (None, "last"):
-        return None
-    if client.profile is None:
-        raise click.UsageError("--since is for profiles: a guest has no history.")
-    if since == "all":
-        return 0
-    for entry in client.profile.store.history.after(0):
-        if isinstance(entry.event, MessageReceived) and b64url(entry.event.message.id) == since:
-            return entry.number
-    raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
-
-
-@click.command()
-@shared_options
-@click.pass_context
-def users(context: click.Context, /, **options: Any) -> None:
-    """Show who is here, with the fingerprints of their identity keys."""
-    settings = merge(context, **options)
-    terminal = settings.terminal
-    with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:
-        present = client.fetch_users(DEFAULT_TIMEOUT)
-    width = max((len(peer.user) for peer in present), default=0)
-    for peer in present:
-        terminal.data(
-            person_line(peer, width),
-            {
-                "v": 1,
-                "type": "user",
-                "user": peer.user,
-                "kind": peer.kind.value,
-                "fingerprint": fingerprint(peer.kid),
-                "trust": peer.trust.value,
-            },
-        )
-    if not present:
-        terminal.say("nobody is here")
-
-
-@click.command()
-@shared_options
-@click.pass_context
-def status(context: click.Context, /, **options: Any) -> None:
-    """Show which broker would be used, and whether it answers."""
-    settings = merge(context, **options)
-    terminal = settings.terminal
-    with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:
-        present = client.fetch_users(DEFAULT_TIMEOUT)
-    names = listing(peer.user for peer in present) or "nobody"
-    terminal.data(
-        f"broker      {client.broker.where}\nbroker key  {b64url(client.broker.key)}\nhere        {names}",
-        {"v": 1, "type": "status", "broker": client.broker.url, "connected": True, "users": len(present)},
-    )
+        before = Before() if isinstance(who, str) else before_chat(who, to)
+        with connected(settings, who, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
+            sys.exit(run(client, settings.terminal, to, before))
