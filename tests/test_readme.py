@@ -1,0 +1,253 @@
+"""Every command in the README is run, by people like those it speaks of, and does what it says there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clients.chat import ChatClient
+from core.content import Text
+from core.events import MessageReceived
+from tests.broker_process import ROOT, BrokerProcess, Running, cli, got, listening
+from tests.clients.terminals import ENTER, OnTerminal
+from tests.net import PATIENCE, until
+
+README = (ROOT / "README.md").read_text()
+DONE: set[str] = set()
+PASSPHRASE = "open sesame"
+MAKE = {"make run", "make test"}  # tests/test_scripts.py runs the one, and the other is what runs this
+
+# What a reader has on the machine, and the tests need not: a stand-in of the few words that the README uses of it.
+JQ = """
+import json, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    print({".id": "{id}", ".text": "{text}", '.from + ": " + .text': "{from}: {text}"}[sys.argv[2]].format(**said), flush=True)
+"""
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [block for name, block in found if name == language]
+
+
+def commands() -> list[str]:
+    """Each line of the README that somebody types or copies, without prompts and times."""
+    found: list[str] = []
+    for block in blocks(""):
+        for line in itertools.chain.from_iterable(one.split("│") for one in block.splitlines()):
+            said = line.strip()
+            if (
+                (typed := re.fullmatch(r"\$ (.+)", said))
+                or (typed := re.fullmatch(r"(?:[0-9*]+ ){4}[0-9*]+ +(.+)", said))
+                or (typed := re.fullmatch(r"ExecStart=(.+)", said))
+                or (typed := re.fullmatch(r"((?:\.venv/bin/)?securechat-.+)", said))
+            ):
+                found.append(typed[1])
+    return found
+
+
+class Person:
+    """Somebody with a home, a shell and a folder to work in. Each command must stand in the README as it is."""
+
+    def __init__(self, folder: Path, broker: BrokerProcess) -> None:
+        self.folder = folder
+        folder.mkdir()
+        programs = folder / "bin"
+        programs.mkdir()
+        python, data = shlex.quote(sys.executable), shlex.quote(str(broker.data))
+        self._write(programs / "securechat-cli", f'exec {python} -m clients "$@"')
+        self._write(programs / "securechat-broker", f'exec {python} -m broker --data {data} "$@"')
+        self._write(programs / "jq", f'exec {python} -c {shlex.quote(JQ)} "$@"')
+        self._write(programs / "journalctl", 'echo "$2: it went wrong"')
+        self._write(folder / "backup.sh", "echo 1 of 2; echo 2 of 2")
+        (folder / ".venv").mkdir()
+        (folder / ".venv" / "bin").symlink_to(programs)
+        self.env = {**broker.env, "SECURECHAT_HOME": str(folder / "profiles"), "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    @staticmethod
+    def _write(path: Path, script: str) -> None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def _here(self, line: str) -> list[str]:
+        assert line in commands(), line
+        DONE.add(line)
+        return ["/bin/sh", "-c", line.replace("/srv/", f"{self.folder}/").replace("%i", "web.service")]
+
+    def run(self, line: str, typed: str = "", code: int = 0) -> str:
+        """Run it to its end; returns what it printed."""
+        done = subprocess.run(
+            self._here(line),
+            cwd=self.folder,
+            env=self.env,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, (line, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def running(self, line: str) -> Iterator[Running]:
+        """What goes on until it is stopped, with all that stands behind its pipes."""
+        command = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *self._here(line)]
+        with Running(command, self.env, start_new_session=True) as process:
+            yield process
+            os.killpg(process.process.pid, signal.SIGTERM)
+            process.wait()
+
+    def at_a_terminal(self, line: str) -> OnTerminal:
+        """Run it where a person sits."""
+        self._here(line)
+        return OnTerminal(self.env, *shlex.split(line)[1:], cwd=self.folder)
+
+    def unlocks(self, line: str) -> None:
+        """Run it to its end where a person sits, who is asked for the passphrase."""
+        with self.at_a_terminal(line) as terminal:
+            terminal.has("assphrase")
+            terminal.press(PASSPHRASE + ENTER)
+            assert terminal.wait() == 0, terminal.text
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    with BrokerProcess(tmp_path / "machine") as running:
+        yield running
+
+
+@pytest.fixture
+def alice(tmp_path: Path, broker: BrokerProcess) -> Person:
+    return Person(tmp_path / "alice", broker)
+
+
+@pytest.fixture
+def bob(tmp_path: Path, broker: BrokerProcess) -> Person:
+    return Person(tmp_path / "bob", broker)
+
+
+def init(who: Person, name: str) -> None:
+    done = cli(who.env, "init", name)
+    assert done.code == 0, done.err
+
+
+def test_two_terminals(alice: Person, bob: Person) -> None:
+    with bob.running("securechat-cli --as bob listen") as there:
+        there.err.has("listening as bob")
+        assert "sent to bob (delivered)" in alice.run("securechat-cli --as alice send bob 'backup done'")
+        there.out.has("alice: backup done")
+        alice.run("df -h | securechat-cli send bob")
+        there.out.has("Mounted on")
+    with listening(alice.env, "alice", "--json") as there:
+        bob.run(".venv/bin/securechat-cli --as bob send alice 'hello from the terminal'")
+        got(there, "hello from the terminal")
+    with bob.running(".venv/bin/securechat-cli --as bob listen") as there:
+        there.err.has("listening as bob")
+
+
+def test_recipes(alice: Person, bob: Person) -> None:
+    init(alice, "alice")
+    with alice.running(
+        """securechat-cli listen --exec 'printf "%s: %s\\n" "$SECURECHAT_FROM" "$(cat)" >> inbox.txt'"""
+    ) as there:
+        there.err.has("listening as alice")
+        bob.run('/srv/backup.sh 2>&1 | tail -n 5 | securechat-cli --as cron send alice || echo "alice was not told"')
+        told = bob.run("securechat-cli --as cron send alice --run -- /srv/backup.sh")
+        assert "1 of 2\n2 of 2\n" in told
+        (unit,) = [line for line in commands() if "journalctl" in line]
+        bob.run(unit)
+        inbox = alice.folder / "inbox.txt"
+        until(lambda: inbox.is_file() and "ops: " in inbox.read_text())
+    lines = inbox.read_text()
+    assert lines.startswith("cron: 1 of 2\n2 of 2\ncron: ")
+    assert "backup.sh: done after" in lines
+    assert lines.endswith("ops: web.service: it went wrong\n")
+    with bob.running("""securechat-cli --as bob listen --json | jq -r '.from + ": " + .text'""") as there:
+        until(lambda: cli(alice.env, "send", "bob", "for a script").code == 0)
+        there.out.has("alice: for a script")
+
+
+def test_the_bot(alice: Person, broker: BrokerProcess) -> None:
+    (block,) = blocks("python")
+    assert (ROOT / "scripts" / "echo_bot.py").read_text().endswith(block)
+    assert len(block.splitlines()) <= 10
+    with Running([sys.executable, "-c", block], alice.env), ChatClient("carol", broker.address) as carol:
+        until(lambda: "echo" in [peer.user for peer in carol.users()])
+        carol.send("hello", "echo")
+        answer = next(event.message for event in carol.events(PATIENCE) if isinstance(event, MessageReceived))
+        assert (answer.sender, answer.content) == ("echo", Text("hello"))
+
+
+def test_a_profile_and_what_it_can(alice: Person, bob: Person) -> None:
+    init(bob, "bob")
+    printed = alice.run("securechat-cli init alice")
+    assert re.search(r"^alice  ([0-9a-f]{4} ){15}[0-9a-f]{4}$", printed, re.MULTILINE)
+    alice.run("securechat-cli send bob 'this is me'")
+    number = re.findall(r"[0-9]{5}", alice.run("securechat-cli verify bob"))
+    assert len(number) == 12
+    assert "sent to bob (stored)" in alice.run("securechat-cli send bob 'while bob is away'")
+    with listening(bob.env, None, "--json") as there:
+        got(there, "while bob is away")
+        assert "delivered" in alice.run("securechat-cli send --wait delivered --timeout 1h bob 'tell me when he has it'")
+        alice.run("securechat-cli outbox retry")
+        alice.run("securechat-cli history bob --search backup")
+        (alice.folder / "report.pdf").write_bytes(b"%PDF")
+        alice.run("securechat-cli send bob 'the numbers' -f report.pdf")
+        with alice.at_a_terminal("securechat-cli chat bob") as terminal:
+            terminal.has("bob>")
+            terminal.press("are you there?" + ENTER)
+            got(there, "are you there?")
+            terminal.has("bob>")
+            terminal.press("/quit" + ENTER)
+            assert terminal.wait() == 0
+    with alice.running("securechat-cli listen --download inbox") as there:
+        there.err.has("listening as alice")
+        (bob.folder / "plan.txt").write_text("a plan")
+        assert cli(bob.env, "send", "alice", "-f", str(bob.folder / "plan.txt")).code == 0
+        there.out.has("saved as")
+    assert (alice.folder / "inbox" / "plan.txt").read_text() == "a plan"
+    (id_,) = alice.run("securechat-cli history --search report.pdf --json | jq -r .id").split()
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", id_)
+
+
+def test_a_backup(alice: Person, bob: Person) -> None:
+    init(bob, "bob")
+    (alice.folder / "alice.pass").write_text(PASSPHRASE)
+    assert cli(alice.env, "--passphrase-file", str(alice.folder / "alice.pass"), "init", "alice").code == 0
+    assert cli(alice.env, "--passphrase-file", str(alice.folder / "alice.pass"), "send", "bob", "before the backup").code == 0
+    alice.run("securechat-cli --passphrase-file alice.pass backup alice-$(date +%F).backup")
+    (made,) = alice.folder.glob("alice-*.backup")
+    shutil.rmtree(alice.env["SECURECHAT_HOME"])
+    made.rename(alice.folder / "alice-2026-11-23.backup")
+    alice.unlocks("securechat-cli restore alice-2026-11-23.backup")
+    alice.unlocks("securechat-cli export bob -o bob.md")
+    assert "before the backup" in (alice.folder / "bob.md").read_text()
+
+
+def test_a_second_machine(alice: Person, bob: Person) -> None:
+    line, until_when = alice.run("securechat-broker invite").splitlines()
+    assert line.startswith("securechat://")
+    assert until_when.startswith("good for 1 until ")
+    here = re.sub(r"//[^/]+:", "//127.0.0.1:", line)  # the broker of a test listens nowhere else
+    assert "bob  " in bob.run("securechat-cli init bob --invite -", f"{here}\n")
+    revoke = until_when.partition("with: ")[2]
+    assert re.sub(r"[0-9a-f]{8}$", "", revoke) == "securechat-broker revoke "
+
+
+def test_nothing_was_left_out() -> None:
+    """Runs last in this file: what stands in the README and was run by none of the above."""
+    assert set(commands()) - DONE - MAKE == set()
