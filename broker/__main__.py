@@ -91,17 +91,19 @@ def cli(
         serve(host, port, context.obj, open_to_all=open_to_all, quota=quota, rate=rate, metrics=metrics)
 
 
-for _command in (
-    cli_admin.invite,
-    cli_admin.invites,
-    cli_admin.revoke,
-    cli_admin.users,
-    cli_admin.release,
-    cli_care.health,
-    cli_care.stats,
-    cli_care.backup,
-    cli_care.restore,
+# The line of each in the list of commands: there is no room for the first sentence of its help.
+for _command, _line in (
+    (cli_admin.invite, "Make an invite, and print its securechat:// line"),
+    (cli_admin.invites, "List the invites"),
+    (cli_admin.revoke, "Stop an invite from letting anybody new in"),
+    (cli_admin.users, "List the names that profiles hold"),
+    (cli_admin.release, "Take a name from the profile that holds it"),
+    (cli_care.health, "Say whether the broker answers"),
+    (cli_care.stats, "Show what is on disk, and what waits for whom"),
+    (cli_care.backup, "Copy all that the broker keeps into a new folder"),
+    (cli_care.restore, "Put a backup back into an empty folder"),
 ):
+    _command.short_help = _line
     cli.add_command(_command)
 
 

@@ -46,26 +46,28 @@ def cli(context: click.Context, /, **options: Any) -> None:
     context.obj = merge(context, **options)
 
 
-for _command in (
-    cli_trust.init,
-    cli_send.send,
-    cli_listen.listen,
-    cli_chat.chat,
-    cli_listen.users,
-    cli_listen.status,
-    cli_doctor.doctor,
-    cli_files.download,
-    cli_past.history,
-    cli_outbox.outbox,
-    cli_export.export,
-    cli_backup.backup,
-    cli_backup.restore,
-    cli_trust.verify,
-    cli_trust.trust,
-    cli_trust.block,
-    cli_trust.key,
-    cli_completion.completion,
+# The line of each in the list of commands: there is no room for the first sentence of its help.
+for _command, _line in (
+    (cli_trust.init, "Make a profile: keys to stay, and a name that is theirs"),
+    (cli_send.send, "Send a text, files, or how a command ended"),
+    (cli_listen.listen, "Print messages as they arrive, or have a command handle them"),
+    (cli_chat.chat, "Talk at a prompt"),
+    (cli_listen.users, "Show who is here"),
+    (cli_listen.status, "Show the broker, and whether it answers"),
+    (cli_doctor.doctor, "Check what SecureChat needs on this machine"),
+    (cli_files.download, "Fetch files that came with messages"),
+    (cli_past.history, "Print what was said"),
+    (cli_outbox.outbox, "Show, send or give up what waits to be sent"),
+    (cli_export.export, "Print the whole history as Markdown or NDJSON"),
+    (cli_backup.backup, "Put a profile into one file"),
+    (cli_backup.restore, "Put a profile back from a backup"),
+    (cli_trust.verify, "Compare keys with somebody, and mark them as verified"),
+    (cli_trust.trust, "Accept the key that somebody uses now, or end a block"),
+    (cli_trust.block, "Send nothing to somebody, and take nothing from them"),
+    (cli_trust.key, "Print a profile's fingerprint and public keys"),
+    (cli_completion.completion, "Print what makes a shell complete commands and names"),
 ):
+    _command.short_help = _line
     cli.add_command(_command)
 
 

@@ -250,4 +250,6 @@ def test_a_second_machine(alice: Person, bob: Person) -> None:
 
 def test_nothing_was_left_out() -> None:
     """Runs last in this file: what stands in the README and was run by none of the above."""
+    if not DONE:
+        pytest.skip("the tests above were not run")
     assert set(commands()) - DONE - MAKE == set()
