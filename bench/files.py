@@ -87,7 +87,7 @@ def _timed(folder: Path, env: dict[str, str], address: BrokerAddress, chat: _Cha
     command = [
         sys.executable,
         "-m",
-        "clients.cli",
+        "clients",
         "--home",
         str(folder),
         "--profile",

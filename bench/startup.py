@@ -11,7 +11,7 @@ from typing import Final
 from bench.processes import ROOT, broker, child
 from bench.report import Report, interleaved, median
 
-_CLI: Final = ("-m", "clients.cli")
+_CLI: Final = ("-m", "clients")
 _KEY: Final = (
     "-c",
     "from cryptography.hazmat.primitives.asymmetric import rsa; rsa.generate_private_key(65537, 2048)",

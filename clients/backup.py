@@ -47,9 +47,14 @@ class _Sealed(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A profile that was put back; ``given_up`` is what waited to be sent when the backup was made."""
+    """A profile that was put back; ``given_up`` is what waited to be sent when the backup was made.
+
+    ``kid`` is its identity key's, and ``protected`` whether there is a passphrase.
+    """
 
     user: str
+    kid: bytes
+    protected: bool
     given_up: tuple[Outgoing, ...]
 
 
@@ -96,7 +101,7 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
                 sync_folder(target.folder.parent)
         except OSError as error:
             raise KeystoreUnwritable(path=target.folder, why=error.strerror or str(error)) from error
-    return Restored(profile.user, tuple(given_up))
+    return Restored(profile.user, profile.kid, is_locked(keystore), tuple(given_up))
 
 
 @contextlib.contextmanager

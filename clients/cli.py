@@ -96,7 +96,3 @@ def main() -> NoReturn:
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
     sys.exit(OK)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,6 +11,7 @@ import click
 from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
 from clients.view import listing
 from core.encoding import b64url
+from core.names import fingerprint
 
 
 @click.command()
@@ -62,7 +63,19 @@ def restore(context: click.Context, /, file: Path, **options: Any) -> None:
     terminal = settings.terminal
     restored = put_back(file, home_of(settings), lambda: read_passphrase(settings, "Passphrase of the backup"))
     given_up = [b64url(one) for one in dict.fromkeys(one.id for one in restored.given_up)]
-    terminal.data(restored.user, {"v": 1, "type": "restored", "user": restored.user, "dropped": given_up})
+    terminal.data(
+        f"{restored.user}  {fingerprint(restored.kid)}",
+        {
+            "v": 1,
+            "type": "restored",
+            "user": restored.user,
+            "fingerprint": fingerprint(restored.kid),
+            "protected": restored.protected,
+            "dropped": given_up,
+        },
+    )
+    if not restored.protected:
+        terminal.warn("It is not protected, and the backup was not: who else had that file may have read or changed it.")
     if given_up:
         terminal.warn(
             f"It is not known what became of what waited to be sent then, so it is sent no more: {listing(given_up)}\n"

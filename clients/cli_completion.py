@@ -31,11 +31,12 @@ def completion(context: click.Context, /, shell: str, **options: Any) -> None:
     eval "$(securechat-cli completion zsh)"
     securechat-cli completion fish > ~/.config/fish/completions/securechat-cli.fish
     """
-    merge(context, **options)
+    settings = merge(context, **options)
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - one of click's own
     root = context.find_root().command
-    click.echo(kind(root, {}, _PROGRAM, _VARIABLE).source())
+    source = kind(root, {}, _PROGRAM, _VARIABLE).source()
+    settings.terminal.data(source, {"v": 1, "type": "completion", "shell": shell, "source": source})
 
 
 def complete_peer(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:

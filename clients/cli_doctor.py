@@ -55,10 +55,13 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     from clients import doctor as look
     from clients.keystore import Keystore
 
-    home = home_of(settings)
     yield look.check_python()
     yield look.check_libraries()
     yield look.check_terminal(sys.stdout.encoding if sys.stdout else None)
+    if broken := look.check_config():
+        yield broken  # what it says decides on all else
+        return
+    home = home_of(settings)
     yield look.check_home(home)
     guest, named = guest_name(settings), named_profile(settings)
     names = [] if guest else [named] if named else Keystore.names(home)

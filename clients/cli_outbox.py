@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_send import report
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, TakesIds, connected, merge, open_profile, shared_options
-from clients.terminal import OK, TIMEOUT, Terminal, faint
+from clients.terminal import Terminal, exit_code_of, faint, overall
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
 from core.encoding import b64url
+from core.events import Outcome
 from core.limits import FILE_CHUNK
 from core.messages import Mode
 
@@ -96,22 +99,35 @@ def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
     """Connect, and send what waits. Uploads are not gone on with: send their files again."""
     settings = merge(context, **options)
     with open_profile(settings) as profile:
-        before = len(profile.store.outbox.waiting())
-        if not before:
+        waited = profile.store.outbox.waiting()
+        if not waited:
             settings.terminal.say("nothing waits to be sent")
             return
-        with connected(settings, profile, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)):
-            left = _until_sent(profile, timeout)
-    settings.terminal.say(f"{before - left} of {before} sent" if before > left else f"none of {before} sent yet")
-    sys.exit(TIMEOUT if left else OK)
+        with connected(settings, profile, Mode.SEND, max(timeout, DEFAULT_TIMEOUT)) as client:
+            _until_sent(profile, timeout)
+            problem = client.status.error
+        codes = []
+        for id_, outcomes in _became(profile, waited).items():
+            report(settings.terminal, id_, outcomes, problem, kept=True)
+            codes.append(exit_code_of(outcomes.values()))
+    sys.exit(overall(codes))
 
 
-def _until_sent(profile: OpenProfile, timeout: float) -> int:
-    """Wait until nothing waits; returns how many envelopes still do after ``timeout`` seconds."""
+def _until_sent(profile: OpenProfile, timeout: float) -> None:
+    """Wait until nothing waits, or for so many seconds."""
     until = time.monotonic() + timeout
-    while (left := len(profile.store.outbox.waiting())) and time.monotonic() < until:
+    while profile.store.outbox.waiting() and time.monotonic() < until:
         time.sleep(0.05)
-    return left
+
+
+def _became(profile: OpenProfile, waited: Sequence[Outgoing]) -> dict[bytes, dict[str, Outcome]]:
+    """What became of each copy of these, by message and recipient."""
+    outcomes: dict[bytes, dict[str, Outcome]] = {}
+    for one in waited:
+        for user in one.to:
+            copy = profile.store.outbox.copy(one.mid, user)
+            outcomes.setdefault(one.id, {})[user] = copy.outcome if copy else Outcome.DROPPED
+    return outcomes
 
 
 @outbox.command(cls=TakesIds)

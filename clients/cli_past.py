@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,6 @@ from clients.terminal import Terminal, faint, strong
 from clients.view import contains, listing, message_json, moment, order_notes, sent_json, text_of, tick
 from core.events import MessageReceived, MessageSent, Outcome, Receipt
 from core.names import EVERYONE, normalise_name
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

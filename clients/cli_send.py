@@ -25,7 +25,7 @@ from clients.cli_settings import (
 )
 from clients.files import check_file
 from clients.progress import ProgressLine
-from clients.terminal import NETWORK, OK, PARTIAL, TIMEOUT, Terminal, exit_code_of
+from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, overall
 from clients.view import clean, content_json, listing, outcome_word
 from core import errors
 from core.bundle import Suite
@@ -172,9 +172,7 @@ def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...]
         new = [peer.user for peer in client.audience(verified_only=how.verified_only) if peer.trust is Trust.NEW]
         if new and client.profile:
             terminal.say(f"new to you: {listing(new)}")
-    codes = [_send_one(client, terminal, how, to, what, new) for what in contents]
-    failed = [code for code in codes if code != OK]
-    return OK if not failed else PARTIAL if len(failed) < len(codes) else min(failed)
+    return overall([_send_one(client, terminal, how, to, what, new) for what in contents])
 
 
 def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str]) -> int:
@@ -193,7 +191,7 @@ def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, 
             "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": code,
         })  # fmt: skip
     problem = client.status.error
-    _report(terminal, id_, outcomes, problem, kept=client.profile is not None)
+    report(terminal, id_, outcomes, problem, kept=client.profile is not None)
     if late:
         terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
     return NETWORK if code != OK and problem is not None else code
@@ -204,7 +202,7 @@ def _uploaded(client: ChatClient, terminal: Terminal, path: Path) -> File:
         return client.files.upload(path, progress)
 
 
-def _report(
+def report(
     terminal: Terminal, id_: bytes, outcomes: Mapping[str, Outcome], problem: errors.SecureChatError | None, *, kept: bool
 ) -> None:
     """Tell a person what became of each copy; ``kept`` is whether what was not sent waits in an outbox."""

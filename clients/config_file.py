@@ -38,13 +38,13 @@ def with_config(environ: Mapping[str, str]) -> dict[str, str]:
 def read_config(path: Path) -> dict[str, str]:
     """The settings in a file, under the names of their environment variables; none if it is not there."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise ConfigBroken(path=path, why=error.strerror) from error
+        raise ConfigBroken(path=path, why=error.strerror, advice="Mend that, or move it away.") from error
     except UnicodeDecodeError:
-        raise ConfigBroken(path=path, why="it is not text in UTF-8") from None
+        raise ConfigBroken(path=path, why="it is not text in UTF-8", advice="Write it anew, or move it away.") from None
     import tomllib
 
     try:
@@ -63,7 +63,7 @@ def read_config(path: Path) -> dict[str, str]:
         try:
             found[variable] = check(value)
         except (ValueError, BadAddress, BadName) as error:
-            raise ConfigBroken(path=path, why=f"'{key}': {str(error).rstrip('.')}") from None
+            raise ConfigBroken(path=path, why=f"'{key}': {str(error).rstrip('.')}", advice="Mend that line.") from None
     if _PROFILE in found and _AS in found:
         raise ConfigBroken(path=path, why="it has both 'profile' and 'as'", advice="'as' is for a guest; keep one of them.")
     return found

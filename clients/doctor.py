@@ -25,7 +25,7 @@ from clients.keystore import Keystore
 from clients.profiles import BROKER_SETTING, DATABASE
 from clients.store import VERSION
 from core.address import BrokerAddress
-from core.errors import NoBrokerFound, NotInvited, SecureChatError
+from core.errors import ConfigBroken, NoBrokerFound, NotInvited, SecureChatError
 from core.messages import Mode
 from core.places import FILE_NAME, default_data_dir, runtime_copy
 
@@ -48,6 +48,15 @@ class Finding:
 
 def _failed(check: str, error: SecureChatError, profile: str | None = None) -> Finding:
     return Finding(check, ok=False, text=str(error), advice=error.advice, profile=profile)
+
+
+def check_config() -> Finding | None:
+    """What is wrong with ``config.toml``, if something is."""
+    try:
+        with_config(os.environ)
+    except ConfigBroken as error:
+        return _failed("config file", error)
+    return None
 
 
 def check_python() -> Finding:

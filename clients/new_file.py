@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,13 +17,15 @@ from core.errors import AlreadyThere, NotWritten
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """Write to a draft of mode 0600 beside ``path``, which gets that name at the end if nothing has gone wrong.
 
+    The draft's name cannot be foretold, and what lies there is not opened: others may write to the same folder.
+
     Raises AlreadyThere, and NotWritten where the folder or the disk does not allow it.
     """
     if os.path.lexists(path):
         raise AlreadyThere(path=path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        handle, name = tempfile.mkstemp(prefix=".securechat-", dir=path.parent)
+        draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 yield file

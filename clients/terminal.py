@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NoReturn, TextIO
 
 import click
@@ -73,6 +73,12 @@ def exit_code_of(outcomes: Iterable[Outcome]) -> int:
     if not failed:
         return OK
     return PARTIAL if len(failed) < len(all_of_them) else min(failed)
+
+
+def overall(codes: Sequence[int]) -> int:
+    """The exit code of several messages: 0 if all are safe, 7 if only some are, else the smallest of the others."""
+    failed = [code for code in codes if code != OK]
+    return OK if not failed else PARTIAL if len(failed) < len(codes) else min(failed)
 
 
 class OutputFailed(errors.SecureChatError):

@@ -53,7 +53,7 @@ _WORST: Final = (
 
 _REFUSALS: Final = {
     "sender": "its key is not the one that it names",
-    "recipient": "it is for somebody else, or for a key that you no longer have",
+    "recipient": "it is for somebody else, or for a key that you do not have",
     "signature": "its signature is not that of the key it names",
     "route": "its sender says another name than the broker does",
     "freshness": "it is too old, or its sender's clock or yours is wrong",

@@ -98,7 +98,7 @@ class Stage:
 
     def _client(self, role: str, name: str, *args: str, linked: bool) -> Actor:
         url = replace(self._address, port=self.link.port) if linked else self._address
-        command = ["-m", "clients.cli", "--home", str(self._home), "--profile", name, "--broker", url.url, *args]
+        command = ["-m", "clients", "--home", str(self._home), "--profile", name, "--broker", url.url, *args]
         return self._actor(role, role, lambda: command)
 
     def restart_broker(self) -> None:

@@ -116,7 +116,7 @@ class World:
         name: str,
         command: Callable[[], Sequence[str]],
         *,
-        module: str = "clients.cli",
+        module: str = "clients",
         fine: Sequence[int] = (),
     ) -> Actor:
         bug = BUGS[self._plan.bug] if self._plan.bug else None

@@ -293,7 +293,7 @@ def test_progress_is_for_terminals(env: Env, people: People, tmp_path: Path) -> 
     parent, child = os.openpty()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "clients.cli", "--as", "tess", "send", bob, "-f", str(a_file(tmp_path, "shown.bin"))],
+            [sys.executable, "-m", "clients", "--as", "tess", "send", bob, "-f", str(a_file(tmp_path, "shown.bin"))],
             env=env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=child,
         )  # fmt: skip
         shown = bytearray()

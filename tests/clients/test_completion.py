@@ -107,5 +107,20 @@ def test_each_shell_has_a_script_that_calls_the_program(env: dict[str, str], she
         subprocess.run([found, "-n", str(script)], check=True, timeout=60)
 
 
+def test_where_it_cannot_be_printed_that_is_said(env: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", "securechat-cli completion bash > /dev/full"],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Standard output cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_2_another_shell(env: dict[str, str]) -> None:
     assert cli(env, "completion", "tcsh").code == 2

@@ -62,6 +62,12 @@ def test_what_is_not_understood_is_named(tmp_path: Path, text: str, said: str) -
         read_config(path)
     assert str(caught.value).startswith(f"{path} cannot be used: {said}")
     assert KEY not in str(caught.value)
+    assert len(caught.value.advice) > 5
+
+
+def test_a_mark_that_some_editors_write_first_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbfas = 'bob'\n")
+    assert read_config(tmp_path / "config.toml") == {"SECURECHAT_AS": "bob"}
 
 
 def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_the_file_says_where_profiles_are_and_which_to_be(tmp_path: Path, broker
 def test_2_a_file_that_is_not_understood(tmp_path: Path, broker: BrokerProcess) -> None:
     env = {**broker.env, "XDG_CONFIG_HOME": str(tmp_path / "config")}
     path = write(env, "colour = true\n")
-    for command in (("send", "bob", "hi"), ("listen",), ("history",), ("users",), ("doctor",), ("init", "carol")):
+    for command in (("send", "bob", "hi"), ("listen",), ("history",), ("users",), ("init", "carol")):
         done = cli(env, *command)
         assert done.code == 2
         assert f"{path} cannot be used: it has the unknown key 'colour'" in done.err

@@ -75,6 +75,16 @@ def test_all_is_well(env: Env, tmp_path: Path) -> None:
         assert [line.split()[0] for line in said.out.splitlines()] == ["ok"] * len(found)
 
 
+def test_a_config_file_that_is_not_understood_is_a_finding(env: Env, tmp_path: Path) -> None:
+    path = tmp_path / "config" / "securechat" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text("home = 'relative'")
+    env = {**env, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    text, advice = only(env, "config file")
+    assert "it must begin with / or ~" in text
+    assert advice == "Mend that line."
+
+
 def test_a_guest_needs_a_broker_and_no_profile(env: Env, tmp_path: Path) -> None:
     text, advice = only(env, "broker")
     assert "none is running on this machine" in text

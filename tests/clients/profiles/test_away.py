@@ -63,6 +63,18 @@ def test_what_was_stored_outlives_the_broker_and_comes_once_in_order(town: Town)
     until(lambda: became(town.alice) == ["delivered"] * 4)
 
 
+def test_a_retry_that_comes_to_nothing_says_so(town: Town) -> None:
+    ok(cli(town.alice, "send", "bob", "hello"))
+    town.kill()
+    assert cli(town.alice, "send", "bob", "late", "--timeout", "300ms").code == 3
+    ok(cli(town.alice, "block", "bob"))
+    town.start()
+    done = cli(town.alice, "outbox", "retry")
+    assert done.code == 4, done.err
+    assert "not sent" in done.err
+    assert "sent to bob" not in done.err
+
+
 def test_what_the_broker_cannot_be_told_waits_in_the_outbox(town: Town) -> None:
     town.kill()
     for text in ("one", "two"):
@@ -77,7 +89,8 @@ def test_what_the_broker_cannot_be_told_waits_in_the_outbox(town: Town) -> None:
     failed = cli(town.alice, "outbox", "retry", "--timeout", "300ms")
     assert failed.code == 3
     town.start()
-    assert "1 of 1 sent" in ok(cli(town.alice, "outbox", "retry")).err
+    assert "sent to bob (stored)" in ok(cli(town.alice, "outbox", "retry")).err
+    assert "nothing waits" in ok(cli(town.alice, "outbox", "retry")).err
     assert texts(town.alice, "outbox", "list") == []
     assert texts(town.bob, "listen", "-n", "1") == ["two"]
     until(lambda: became(town.alice) == ["dropped", "delivered"])

@@ -81,7 +81,7 @@ def test_mail_that_waited_arrives_or_is_named(alice: Env, bob: Env, tmp_path: Pa
     lose(bob)
     ok(cli(bob, "restore", str(kept)))
     with listening(bob, None, "--json") as there:
-        there.err.has("for a key that you no longer have (check: recipient)")
+        there.err.has("for a key that you do not have (check: recipient)")
         until(lambda: became_of_the_last(alice) == "refused")
         done = ok(cli(alice, "send", "bob", "--wait", "delivered", "and on"))
         assert "delivered" in done.err
@@ -145,7 +145,10 @@ def test_what_waited_to_be_sent_is_named_and_given_up(person: Person, tmp_path: 
         done = ok(cli(alice, "--json", "restore", str(kept)))
         (waiting,) = [line for line in ok(cli(alice, "history", "--json")).data if line["text"] == "two"]
         assert waiting["recipients"] == {"bob": "dropped"}
-        assert done.data == [{"v": 1, "type": "restored", "user": "alice", "dropped": [waiting["id"]]}]
+        (line,) = done.data
+        assert (line["type"], line["user"], line["protected"], line["dropped"]) == ("restored", "alice", False, [waiting["id"]])
+        assert "It is not protected" in done.err
+        assert ok(cli(alice, "--json", "key")).data[0]["fingerprint"] == line["fingerprint"]
         assert waiting["id"] in done.err
         assert ok(cli(alice, "outbox", "--json")).data == []
         ok(cli(alice, "send", "bob", "three"))
@@ -301,6 +304,20 @@ def test_a_database_of_many_chunks_comes_back(alice: Env, tmp_path: Path) -> Non
     profile = OpenProfile(Path(alice["SECURECHAT_HOME"]), "alice", None)
     assert profile.store.setting("noise") == noise
     profile.close()
+
+
+def test_what_others_have_laid_in_its_way_is_not_written_to(tmp_path: Path) -> None:
+    from clients.new_file import new_file
+
+    before = set(tmp_path.iterdir())
+    with new_file(tmp_path / "here") as file:
+        (draft,) = set(tmp_path.iterdir()) - before
+        assert str(os.getpid()) not in draft.name
+        assert stat.S_IMODE(draft.stat().st_mode) == 0o600
+        file.write(b"mine")
+    with new_file(tmp_path / ("x" * 255)) as file:  # the longest name that there is
+        file.write(b"mine, too")
+    assert {one.name for one in set(tmp_path.iterdir()) - before} == {"here", "x" * 255}
 
 
 def test_a_file_system_without_links_does_as_well(alice: Env, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
