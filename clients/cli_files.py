@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ import click
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, merge, open_client, shared_options
 from clients.progress import ProgressLine
 from clients.terminal import Terminal
-from clients.view import clean
+from clients.view import clean, listing
 from core import errors
 from core.content import Content, File
 from core.encoding import b64url
 from core.events import MessageReceived, MessageSent
 from core.messages import Mode
+from core.names import normalise_name
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR",
               help="Where to save them; the current folder unless told otherwise.")  # fmt: skip
+@click.option("--from", "sender", metavar="USER", help="Only what this user sent.")
 @shared_options
 @click.pass_context
-def download(context: click.Context, /, ids: tuple[str, ...], folder: Path, **options: Any) -> None:
+def download(context: click.Context, /, ids: tuple[str, ...], folder: Path, sender: str | None, **options: Any) -> None:
     """Fetch the files that came with the messages ID, as 'history --json' and 'listen --json' name them.
 
     A download that was broken off goes on where it was. Nothing is overwritten.
@@ -38,27 +41,39 @@ def download(context: click.Context, /, ids: tuple[str, ...], folder: Path, **op
     securechat-cli download 4Nq0mZ3zX0yT1b2c3d4e5f --to inbox
     """
     settings = merge(context, **options)
+    whom = normalise_name(sender) if sender else None
     with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:
         if client.profile is None:
             raise click.UsageError("A guest has no history to look in: use 'listen --download DIR'.")
-        found = _files(client.profile)
-        if unknown := [one for one in ids if one not in found]:
-            raise click.UsageError(f"No message with the id {unknown[0]} that brought a file is in the history.")
+        found = _files(client.profile, whom)
         for one in ids:
-            path = _fetch(client, settings.terminal, found[one], folder)
+            _check_one(one, found.get(one, {}))
+        for one in ids:
+            (file,) = found[one].values()
+            path = _fetch(client, settings.terminal, file, folder)
             settings.terminal.data(str(path), {"v": 1, "type": "saved", "id": one, **saved_json(path)})
 
 
-def _files(profile: OpenProfile) -> dict[str, File]:
-    files = {}
+def _check_one(id_: str, files: Mapping[str, File]) -> None:
+    if not files:
+        raise click.UsageError(f"No message with the id {id_} that brought a file is in the history.")
+    if len(files) > 1:  # whoever gets a message knows its id, and can give it to one of their own
+        raise click.UsageError(f"{listing(list(files))} have each sent a file with the id {id_}: say whose, with --from USER.")
+
+
+def _files(profile: OpenProfile, sender: str | None) -> dict[str, dict[str, File]]:
+    """The files in the history by id, and by who sent them; only those of ``sender``, if that is somebody."""
+    files: dict[str, dict[str, File]] = {}
     for entry in profile.store.history.after(0):
         match entry.event:
             case MessageReceived(message) if isinstance(message.content, File):
-                files[b64url(message.id)] = message.content
+                id_, user, file = message.id, message.sender, message.content
             case MessageSent(id_, _, _, _, content, _) if isinstance(content, File):
-                files[b64url(id_)] = content
+                user, file = profile.user, content
             case _:
-                pass
+                continue
+        if sender in (None, user):
+            files.setdefault(b64url(id_), {})[user] = file
     return files
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from clients.chat import ChatClient
 from clients.terminal import NETWORK, OK, OTHER, USAGE
+from core.encoding import b64url
 from core.limits import FILE_CHUNK
+from core.messages import Mode
 from tests.broker_process import ROOT, BrokerProcess, cli, listening
-from tests.net import until
+from tests.net import PATIENCE, until
 
 Env = dict[str, str]
 People = tuple[str, str]
@@ -137,6 +140,25 @@ def incomplete(broker: BrokerProcess) -> list[int]:
     found = [int(upto) for (upto,) in database.execute("SELECT upto FROM blobs WHERE upto < size")]
     database.close()
     return found
+
+
+def test_an_id_that_two_have_used_is_nobodys(env: Env, people: People, broker: BrokerProcess, tmp_path: Path) -> None:
+    """Whoever gets a message knows its id, and could have their own file taken for that one's."""
+    _, bob = people
+    id_, files = os.urandom(16), {"honest": b"real", "mallory": b"evil"}
+    for name, content in files.items():
+        (tmp_path / "report.txt").write_bytes(content)
+        with ChatClient(name, broker.address, mode=Mode.SEND, events=False) as client:
+            sent = client.send(client.files.upload(tmp_path / "report.txt"), bob, id_=id_)
+            assert client.wait_sent(sent, PATIENCE)[bob].safe
+    arrived = ("--profile", bob, "--json", "listen", "--since", "all", "-n", "2", "--timeout", "30s")
+    until(lambda: len(cli(env, *arrived).data) == 2)
+    download = ("--profile", bob, "download", b64url(id_), "--to", str(tmp_path / "in"))
+    done = cli(env, *download)
+    assert done.code == USAGE
+    assert "honest and mallory have each sent a file with the id" in done.err
+    assert cli(env, *download, "--from", "honest").code == OK
+    assert (tmp_path / "in" / "report.txt").read_bytes() == b"real"
 
 
 def test_an_upload_that_was_broken_off_goes_on(env: Env, people: People, broker: BrokerProcess, tmp_path: Path) -> None:
