@@ -92,7 +92,7 @@ class Download:
         self._chunks: Final = chunk_count(file.size)
         self._size: Final = sealed_size(file.size)
         self._next = first
-        self._came = bytearray(SEALED_CHUNK)  # the chunk that is coming; used again for each
+        self._came = memoryview(bytearray(SEALED_CHUNK))  # the chunk that is coming; used again for each
         self._held = 0  # how many bytes of it have come
         self._asked = 0
         self.came_in_all = 0  # bytes, those that came again included
@@ -129,7 +129,7 @@ class Download:
         self.came_in_all += len(message.data)
         rest = memoryview(message.data)
         while rest:
-            part = rest[: self._length(self._next) - self._held]
+            part = rest[: SEALED_CHUNK - self._held]
             self._came[self._held : self._held + len(part)] = part
             self._held, rest = self._held + len(part), rest[len(part) :]
             if self._held == self._length(self._next):
@@ -137,7 +137,7 @@ class Download:
 
     def _open(self) -> bytes:
         """The chunk that has come."""
-        sealed = memoryview(self._came)[: self._held]
+        sealed = self._came[: self._held]
         try:
             plain = sealed_file.open_chunk(self._file.key, self._next, sealed, last=self._next == self._chunks - 1)
         except ValueError:

@@ -185,6 +185,7 @@ def test_a_restored_profile_is_the_same_person_with_a_new_key_and_new_counters(s
     after = before.restored(EKS[1], NOW + DAY, random=os.urandom)
     assert (after.kid, after.data_key, after.curve_secret) == (before.kid, before.data_key, before.curve_secret)
     assert after.sid != before.sid
+    assert len(after.sid) == len(before.sid)
     assert after.seq == then
     assert kids(after) == [*kids(before), EKS[1].public.kid]
     assert after.keys[0].superseded == after.bundled == NOW + DAY
