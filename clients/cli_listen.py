@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--since",
     metavar="last|all|ID",
-    help="Begin where 'listen' stopped last (the default), with all of the history, or after the message ID.",
+    help="Begin where 'listen', or its handler, stopped last (the default), with all of the history, or after the message ID.",
 )
 @click.option(
     "--download",
@@ -54,13 +54,15 @@ def listen(
     """Be present, and print messages as they arrive.
 
     A profile goes on where its last 'listen' stopped: whatever came meanwhile, to the page or to the broker, is printed
-    first. Killed in the middle, it may print its last line again, with the same id.
+    first. Killed in the middle, it may print its last line again, with the same id. The first time, it begins with what was
+    not fetched from the broker before.
 
     With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
     SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
     SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
     choose what is in them. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
-    with exit code 1, and a profile begins with the same message when it is started again.
+    with exit code 1, and a profile begins with the same message when it is started again. How far a profile's messages are
+    handled, whatever CMD is, is remembered apart from how far they are printed.
 
     \b
     securechat-cli --as bob listen
@@ -75,10 +77,11 @@ def listen(
     if handler is not None and not handler.strip():
         raise click.UsageError("--exec needs a command.")
     left = number
+    cursor = "listen" if handler is None else "exec"  # what was printed was not handled
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         teller = Teller(terminal, client.user)
-        for event in client.events(timeout, cursor="listen", since=_since(client, since)):
+        for event in client.events(timeout, cursor=cursor, since=_since(client, since)):
             if not isinstance(event, MessageReceived):
                 teller.tell(event)
             elif sender in (None, event.message.sender):
@@ -87,7 +90,7 @@ def listen(
                 _hand_over(client, terminal, event.message, download, handler)
                 left = None if left is None else left - 1
                 if left == 0:
-                    client.mark_shown("listen")
+                    client.mark_shown(cursor)
                     return
         if client.status.error is not None:  # the broker would not have this client back
             raise client.status.error
@@ -105,7 +108,7 @@ def _hand_over(client: ChatClient, terminal: Terminal, message: Message, downloa
 
 
 def _since(client: ChatClient, since: str | None) -> int | None:
-    """The number in the history after which to begin; None for where this profile's ``listen`` stopped."""
+    """The number in the history after which to begin; None for where this profile stopped."""
     if since in (None, "last"):
         return None
     if client.profile is None:

@@ -30,11 +30,15 @@ def handle(command: str, message: Message, saved: Path | None, *, as_json: bool,
         environment.pop(b"SECURECHAT_FILE", None)  # from a handler that this one was started by
     done = subprocess.run(["sh", "-c", command], env=environment, input=_said(message, saved, as_json), check=False)
     if done.returncode != 0:
-        id_ = b64url(message.id)
-        again = f"Mend it and start again: the same message comes first. To pass over it: securechat-cli listen --since {id_}"
-        lost = "A guest has no history to go on from; with a profile ('securechat-cli init NAME') the same message comes again."
-        how = how_it_ended(done.returncode)
-        raise HandlerFailed(how=how, user=message.sender, id=id_, advice=again if kept else lost)
+        raise not_handled(message, f"the command {how_it_ended(done.returncode)}", kept=kept)
+
+
+def not_handled(message: Message, why: str, *, kept: bool) -> HandlerFailed:
+    """What to raise for a message that is to come again, if it is ``kept`` in a history."""
+    id_ = b64url(message.id)
+    again = f"Mend it and start again: the same message comes first. To pass over it, add once: --since {id_}"
+    lost = "A guest has no history to go on from; with a profile ('securechat-cli init NAME') the same message comes again."
+    return HandlerFailed(why=why, user=message.sender, id=id_, advice=again if kept else lost)
 
 
 def _variables(message: Message, saved: Path | None) -> dict[str, str]:

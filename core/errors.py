@@ -393,6 +393,6 @@ class FileDamaged(FileFailed):
 
 
 class HandlerFailed(SecureChatError):
-    """The command {how} for the message {id} from {user}, which therefore does not count as handled."""
+    """The message {id} from {user} does not count as handled: {why}."""
 
     hint = "{advice}"
