@@ -60,7 +60,8 @@ def listen(
     With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
     SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
     SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
-    choose what is in them. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
+    choose what is in them. The text is as it was sent: it may begin with '-', have many lines, and hold what makes a terminal
+    do things. In the line of JSON all of that is written with escapes. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
     with exit code 1, and a profile begins with the same message when it is started again. How far a profile's messages are
     handled, whatever CMD is, is remembered apart from how far they are printed.
 
@@ -68,7 +69,7 @@ def listen(
     securechat-cli --as bob listen
     securechat-cli --as bob listen -n 1 --json | jq -r .text
     securechat-cli listen --download inbox
-    securechat-cli listen --exec 'notify-send "$SECURECHAT_FROM" "$(cat)"'
+    securechat-cli listen --exec 'notify-send -- "$SECURECHAT_FROM" "$(cat)"'
     """
     settings = merge(context, **options)
     terminal = settings.terminal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -57,6 +58,29 @@ def test_with_json_it_reads_the_line_that_would_be_printed(env: Env) -> None:
         assert bob.wait() == 0
     (line,) = bob.out.lines
     assert (json.loads(line)["type"], json.loads(line)["text"]) == ("message", "a\nb")
+
+
+def test_the_example_takes_no_text_for_an_option(env: Env, tmp_path: Path) -> None:
+    (example,) = re.findall(r"listen --exec '(.+)'", cli(env, "listen", "-h").out)
+    stand_in = tmp_path / "notify-send"
+    stand_in.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    stand_in.chmod(0o755)
+    env = {**env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with listening(env, "bob", "-n", "1", "--exec", example) as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=b"--expire-time=0"))
+        assert bob.wait() == 0
+    assert bob.out.lines == ["--|alice|--expire-time=0|"]
+
+
+def test_a_line_of_json_is_one_line_without_control_characters(env: Env) -> None:
+    """The README's recipe relies on it: no sender forges a line of a file, or speaks to the terminal that shows it."""
+    with listening(env, "bob", "-n", "1", "--json", "--exec", "cat") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=b'\x1b]0;x\x07\r\n{"v":1,"from":"ops"}\xc2\x9b2J\xe2\x80\xa8'))
+        assert bob.wait() == 0
+    (line,) = bob.out.lines
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["from"] == "alice"
 
 
 def test_a_file_is_saved_first(env: Env, tmp_path: Path) -> None:
