@@ -13,6 +13,7 @@ from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, 
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
+from core.errors import FileUnwritable
 from core.events import Message, MessageReceived
 from core.messages import Mode
 from core.names import check_name, fingerprint, short_fingerprint
@@ -59,11 +60,14 @@ def listen(
 
     With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
     SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
-    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
-    choose what is in them. The text is as it was sent: it may begin with '-', have many lines, and hold what makes a terminal
-    do things. In the line of JSON all of that is written with escapes. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
-    with exit code 1, and a profile begins with the same message when it is started again. How far a profile's messages are
-    handled, whatever CMD is, is remembered apart from how far they are printed.
+    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE, unless the file could not be had or is
+    larger than the disk has room for. Quote them as "$SECURECHAT_FROM": senders choose what is in them. The text is as it was
+    sent: it may begin with '-', have many lines, and hold what makes a terminal do things. In the line of JSON all of that is
+    written with escapes.
+
+    Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
+    profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
+    is remembered apart from how far they are printed.
 
     \b
     securechat-cli --as bob listen
@@ -99,13 +103,18 @@ def listen(
 
 def _hand_over(client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None) -> None:
     """Print a message, or have it handled: then what may be mended keeps it from counting as handled."""
-    saved = save(client, terminal, message.content, download, insist=handler is not None)
     if handler is None:
+        saved = save(client, terminal, message.content, download)
         terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
         return
-    from clients.handler import handle
+    from clients.handler import handle, not_handled
 
-    handle(handler, message, saved, as_json=terminal.as_json, kept=client.profile is not None)
+    kept = client.profile is not None
+    try:
+        saved = save(client, terminal, message.content, download, insist=True)
+    except FileUnwritable as error:
+        raise not_handled(message, str(error).rstrip("."), kept=kept) from error
+    handle(handler, message, saved, as_json=terminal.as_json, kept=kept)
 
 
 def _since(client: ChatClient, since: str | None) -> int | None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from clients.chat import ChatClient
+from core.content import File
+from core.limits import BLOB_MAX
 from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, listening
 from tests.clients.profiles.people import Env, ok
-from tests.net import until
+from tests.net import PATIENCE, until
 
 TELL = (
     'printf "%s|" "$SECURECHAT_FROM" "$SECURECHAT_TO" "$SECURECHAT_TRUST" "$SECURECHAT_CONTENT" "$SECURECHAT_FILE"; cat; echo'
@@ -90,6 +94,38 @@ def test_a_file_is_saved_first(env: Env, tmp_path: Path) -> None:
         ok(cli(env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "le rapport é.txt")))
         assert bob.wait() == 0
     assert bob.out.lines == ["numbers", "[file] le rapport é.txt (7 B)"]
+
+
+def test_a_file_that_the_disk_cannot_hold_keeps_nobody_from_going_on(env: Env, broker: BrokerProcess, tmp_path: Path) -> None:
+    size = BLOB_MAX
+    if shutil.disk_usage(tmp_path).free >= size:
+        pytest.skip("this disk has room for the largest file there is")
+    with listening(env, "bob", "-n", "2", "--download", str(tmp_path / "in"), "--exec", TELL) as bob:
+        with ChatClient("alice", broker.address, events=False) as alice:
+            for what in (File("huge.bin", size, bytes(32), bytes(32), bytes(16)), "and on"):
+                alice.wait_sent(alice.send(what, "bob"), PATIENCE, stored=False)
+        assert bob.wait() == 0
+        bob.err.has("not saved: huge.bin is not fetched: 1100 GB of it are to come, and the disk has room for ")
+    assert bob.out.lines == ["alice|bob|new|file||[file] huge.bin (1100 GB)", "alice|bob|pinned|text||and on"]
+
+
+def test_a_file_that_cannot_be_written_comes_again(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        (tmp_path / "plan.txt").write_text("numbers")
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "plan.txt")))
+        (tmp_path / "in").touch()  # a file where the folder is to be
+        command = ("listen", "-n", "1", "--exec", 'cat "$SECURECHAT_FILE"', "--download", str(tmp_path / "in" / "box"))
+        failed = cli(bob, *command)
+        assert failed.code == 1
+        (id_,) = re.findall(
+            r"error: The message (\S+) from alice does not count as handled: .* cannot be written: ", failed.err
+        )
+        assert added(failed) == ["--since", id_]
+        (tmp_path / "in").unlink()
+        assert ok(cli(bob, *command)).out == "numbers"
 
 
 @pytest.mark.parametrize(("end", "how"), [("exit 3", "failed with exit code 3"), ("kill -KILL $$", "ended by SIGKILL")])
