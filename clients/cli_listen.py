@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def listen(
 
     Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
     profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
-    is remembered apart from how far they are printed.
+    is remembered apart from how far they are printed. SIGTERM and Ctrl-C reach CMD and all that it started; what has not ended
+    10 seconds later is killed.
 
     \b
     securechat-cli --as bob listen
@@ -92,21 +94,28 @@ def listen(
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
-                _hand_over(client, terminal, event.message, download, handler)
+                stopped_by = _hand_over(client, terminal, event.message, download, handler)
                 left = None if left is None else left - 1
-                if left == 0:
+                if left == 0 or stopped_by:
                     client.mark_shown(cursor)
+                    if stopped_by:
+                        signal.raise_signal(stopped_by)
                     return
         if client.status.error is not None:  # the broker would not have this client back
             raise client.status.error
 
 
-def _hand_over(client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None) -> None:
-    """Print a message, or have it handled: then what may be mended keeps it from counting as handled."""
+def _hand_over(
+    client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None
+) -> int | None:
+    """Print a message, or have it handled: then what may be mended keeps it from counting as handled.
+
+    Returns the number of a signal that came meanwhile and is still to be raised.
+    """
     if handler is None:
         saved = save(client, terminal, message.content, download)
         terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
-        return
+        return None
     from clients.handler import handle, not_handled
 
     kept = client.profile is not None
@@ -114,7 +123,7 @@ def _hand_over(client: ChatClient, terminal: Terminal, message: Message, downloa
         saved = save(client, terminal, message.content, download, insist=True)
     except FileUnwritable as error:
         raise not_handled(message, str(error).rstrip("."), kept=kept) from error
-    handle(handler, message, saved, as_json=terminal.as_json, kept=kept)
+    return handle(handler, message, saved, as_json=terminal.as_json, kept=kept)
 
 
 def _since(client: ChatClient, since: str | None) -> int | None:

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from clients.chat import ChatClient
 from core.content import File
 from core.limits import BLOB_MAX
-from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, listening
+from tests.broker_process import ROOT, BrokerProcess, Finished, Running, cli, cli_command, listening
 from tests.clients.profiles.people import Env, ok
 from tests.net import PATIENCE, until
 
@@ -221,6 +223,54 @@ def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number
             os.close(held)
             assert code_given == code
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "slowly"
+
+
+def test_a_handler_that_puts_things_in_order_has_handled_it(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        for text in ("one", "two"):
+            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+        handler = "trap 'echo in order; exit 0' TERM; cat; echo; while :; do sleep 0.05; done"
+        with Running(cli_command("listen", "--exec", handler), bob) as running:
+            running.out.has("one")
+            assert running.end(signal.SIGTERM) == 143
+            assert running.out.lines == ["one", "in order"]
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "two"
+
+
+def test_all_that_a_handler_started_has_time_to_end(env: Env, tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    # The shell does not wait for what it started: it ends at once.
+    child = f"trap 'sleep 0.5; touch \"{ended}\"; exit' TERM; echo up; while :; do sleep 0.05; done"
+    with listening(env, "bob", "--exec", f"({child}); true") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "hello"))
+        bob.out.has("up")
+        assert bob.end(signal.SIGTERM) == 143
+        assert ended.exists()
+
+
+def test_a_handler_that_does_not_end_is_killed_with_all_that_it_started(env: Env) -> None:
+    """In a second here, that nobody has to wait for ten."""
+    patient = "import sys; sys.argv[0] = 'securechat-cli'; from clients import cli, group; group.PATIENCE = 1; cli.main()"
+    handler = "trap '' TERM; (echo up; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"
+    command = [sys.executable, "-c", patient, "--as", "bob", "listen", "--exec", handler]
+    with subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as bob:
+        until(lambda: cli(env, "--as", "alice", "send", "bob", "hello").code == 0)
+        assert bob.stdout
+        assert bob.stdout.readline() == b"up\n"
+        bob.terminate()
+        bob.communicate(timeout=PATIENCE)  # until nobody is left who could write
+        assert bob.returncode == 143
+
+
+def test_a_handler_that_cannot_be_started(env: Env) -> None:
+    with listening({**env, "PATH": "/nonexistent"}, "bob", "--exec", "true") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "hello"))
+        assert bob.wait() == 1
+        bob.err.has("from alice does not count as handled: the command could not be started: No such file or directory.")
+        assert "Traceback" not in bob.err.text
 
 
 @pytest.mark.parametrize("handler", ["", "  "])
