@@ -195,7 +195,10 @@ class Chronicle:
         """What the history held for this consumer when the client was made."""
         if self._history is None or cursor is None:
             return
-        since = self._history.cursor(cursor) if since is None else since
+        if since is not None:  # what was passed over is done, also if nothing follows it for now
+            self._history.move_cursor(cursor, since)
+        else:
+            since = self._history.cursor(cursor)
         if since is None:  # its first time: from now on
             self._history.move_cursor(cursor, self._first)
             return

@@ -80,7 +80,8 @@ def _files(profile: OpenProfile, sender: str | None) -> dict[str, dict[str, File
 def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path | None, *, insist: bool = False) -> Path | None:
     """Fetch what came with a message, if that is to be; what keeps it from being fetched is told.
 
-    With ``insist`` what may be over at another try is raised instead: no broker in reach, or no room on the disk.
+    With ``insist`` what may be over at another try is raised instead: BrokerUnreachable and FileUnwritable. What the disk
+    cannot hold, or the broker does not have, would keep whoever insists from ever going on.
     """
     if folder is None or not isinstance(content, File):
         return None

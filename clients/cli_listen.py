@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from clients.cli_settings import DEFAULT_TIMEOUT, Duration, merge, open_client, 
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
+from core.errors import FileUnwritable
 from core.events import Message, MessageReceived
 from core.messages import Mode
 from core.names import check_name, fingerprint, short_fingerprint
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--since",
     metavar="last|all|ID",
-    help="Begin where 'listen' stopped last (the default), with all of the history, or after the message ID.",
+    help="Begin where 'listen', or its handler, stopped last (the default), with all of the history, or after the message ID.",
 )
 @click.option(
     "--download",
@@ -54,19 +56,26 @@ def listen(
     """Be present, and print messages as they arrive.
 
     A profile goes on where its last 'listen' stopped: whatever came meanwhile, to the page or to the broker, is printed
-    first. Killed in the middle, it may print its last line again, with the same id.
+    first. Killed in the middle, it may print its last line again, with the same id. The first time, it begins with what was
+    not fetched from the broker before.
 
     With --exec, CMD gets the text on its standard input (with --json: the line that would be printed) and in its environment
     SECURECHAT_FROM, SECURECHAT_TO (names, or 'everyone'), SECURECHAT_ID, SECURECHAT_TIME, SECURECHAT_TRUST,
-    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE. Quote them as "$SECURECHAT_FROM": senders
-    choose what is in them. Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen'
-    with exit code 1, and a profile begins with the same message when it is started again.
+    SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE, unless the file could not be had or is
+    larger than the disk has room for. Quote them as "$SECURECHAT_FROM": senders choose what is in them. The text is as it was
+    sent: it may begin with '-', have many lines, and hold what makes a terminal do things. In the line of JSON all of that is
+    written with escapes.
+
+    Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
+    profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
+    is remembered apart from how far they are printed. SIGTERM and Ctrl-C reach CMD and all that it started; what has not ended
+    10 seconds later is killed.
 
     \b
     securechat-cli --as bob listen
     securechat-cli --as bob listen -n 1 --json | jq -r .text
     securechat-cli listen --download inbox
-    securechat-cli listen --exec 'notify-send "$SECURECHAT_FROM" "$(cat)"'
+    securechat-cli listen --exec 'notify-send -- "$SECURECHAT_FROM" "$(cat)"'
     """
     settings = merge(context, **options)
     terminal = settings.terminal
@@ -75,37 +84,50 @@ def listen(
     if handler is not None and not handler.strip():
         raise click.UsageError("--exec needs a command.")
     left = number
+    cursor = "listen" if handler is None else "exec"  # what was printed was not handled
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         teller = Teller(terminal, client.user)
-        for event in client.events(timeout, cursor="listen", since=_since(client, since)):
+        for event in client.events(timeout, cursor=cursor, since=_since(client, since)):
             if not isinstance(event, MessageReceived):
                 teller.tell(event)
             elif sender in (None, event.message.sender):
                 for note in order_notes(event.message):
                     terminal.warn(note)
-                _hand_over(client, terminal, event.message, download, handler)
+                stopped_by = _hand_over(client, terminal, event.message, download, handler)
                 left = None if left is None else left - 1
-                if left == 0:
-                    client.mark_shown("listen")
+                if left == 0 or stopped_by:
+                    client.mark_shown(cursor)
+                    if stopped_by:
+                        signal.raise_signal(stopped_by)
                     return
         if client.status.error is not None:  # the broker would not have this client back
             raise client.status.error
 
 
-def _hand_over(client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None) -> None:
-    """Print a message, or have it handled: then what may be mended keeps it from counting as handled."""
-    saved = save(client, terminal, message.content, download, insist=handler is not None)
-    if handler is None:
-        terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
-        return
-    from clients.handler import handle
+def _hand_over(
+    client: ChatClient, terminal: Terminal, message: Message, download: Path | None, handler: str | None
+) -> int | None:
+    """Print a message, or have it handled: then what may be mended keeps it from counting as handled.
 
-    handle(handler, message, saved, as_json=terminal.as_json, kept=client.profile is not None)
+    Returns the number of a signal that came meanwhile and is still to be raised.
+    """
+    if handler is None:
+        saved = save(client, terminal, message.content, download)
+        terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
+        return None
+    from clients.handler import handle, not_handled
+
+    kept = client.profile is not None
+    try:
+        saved = save(client, terminal, message.content, download, insist=True)
+    except FileUnwritable as error:
+        raise not_handled(message, str(error).rstrip("."), kept=kept) from error
+    return handle(handler, message, saved, as_json=terminal.as_json, kept=kept)
 
 
 def _since(client: ChatClient, since: str | None) -> int | None:
-    """The number in the history after which to begin; None for where this profile's ``listen`` stopped."""
+    """The number in the history after which to begin; None for where this profile stopped."""
     if since in (None, "last"):
         return None
     if client.profile is None:

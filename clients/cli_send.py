@@ -17,6 +17,7 @@ from clients.cli_settings import (
     GUEST_PREFIX,
     Duration,
     Settings,
+    broker_for,
     connected,
     merge,
     open_client,
@@ -96,8 +97,12 @@ def send(
 
     With --run, CMD's output is passed on as it comes, and its last lines, its command line and how long it took are sent when
     it has ended. The exit code is then CMD's (128 and the number of a signal that ended it, 127 if there is no such command,
-    126 if it cannot be run); if that is 0, sending's. CMD is not run where it is certain that nothing could be sent; a broker
-    that is out of reach is no such case.
+    126 if it cannot be run); if that is 0, sending's.
+
+    CMD is not run where nothing could be sent as things stand: a name is taken, a profile knows no broker or another than
+    this one, everybody in TO is blocked or has a changed key, or somebody is not verified with --verified-only. A broker that
+    is out of reach is no such case: a profile's outbox keeps what TO is to be sent. With --everyone there is nobody to keep
+    it for, so it is lost if the broker is not in reach when CMD has ended.
 
     \b
     securechat-cli send alice 'backup done'
@@ -140,6 +145,8 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
     patience = max(how.timeout, DEFAULT_TIMEOUT)
     with open_identity(settings) as who:
         if isinstance(who, str):  # it has no outbox, so better hear now of what will not be better then
+            if how.verified_only:  # its memory is as short as the connection
+                raise errors.NobodyVerified if how.everyone else errors.NotVerified(user=to[0])
             try:
                 with connected(settings, who, Mode.SEND, patience):
                     pass
@@ -149,6 +156,9 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
                 terminal.warn(
                     f"{click.style('not connected:', fg='red')} {error} It is tried again when the command has ended."
                 )
+        else:
+            who.check_broker(broker_for(settings, fallback=who.broker))
+            who.others.check_for_sending(to, verified_only=how.verified_only)
         ended = run(command)
         terminal.say(f"{clean(ended.title)}: {ended.how}")
         try:

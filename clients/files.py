@@ -122,7 +122,7 @@ class Files:
     def download(self, file: File, folder: Path, progress: Progress = _quiet) -> Path:
         """Fetch a file into ``folder`` and return where it is; nothing there is overwritten.
 
-        It blocks. Raises FileUnwritable, FileGone, FileDamaged, BrokerUnreachable and LoginRefused.
+        It blocks. Raises FileUnwritable, FileTooBig, FileGone, FileDamaged, BrokerUnreachable and LoginRefused.
         """
         with PartFile(folder, file) as part:
             if part.chunks < chunk_count(file.size):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from core.bundle import Kind
-from core.errors import KeyChanged, PeerBlocked, PeerUnknown
+from core.errors import KeyChanged, NobodyVerified, NotVerified, PeerBlocked, PeerUnknown
 from core.events import Trust
 from core.memory import Memory, Pin
 from core.messages import Entry
@@ -82,6 +82,22 @@ class Others:
                 raise KeyChanged(user=user)
             case _:
                 pass
+
+    def check_for_sending(self, users: Collection[str], *, verified_only: bool) -> None:
+        """Raise why nothing is to be sent to any of ``users``, or to everyone if there are none, before a person has decided.
+
+        One who may be written to is enough but, with ``verified_only``, one who was not verified is too many. Raises
+        PeerBlocked, KeyChanged, NotVerified and NobodyVerified.
+        """
+        verified = {pin.user for pin in self._memory.pins() if pin.verified is not None and not pin.blocked}
+        if verified_only and not users and not verified:
+            raise NobodyVerified
+        for user in users:
+            if verified_only and user not in verified:
+                raise NotVerified(user=user)
+        if all(self.standing(user) in (Trust.BLOCKED, Trust.CHANGED) for user in users):
+            for user in users:
+                self.check(user)
 
     def number(self, pin: Pin) -> str:
         """The safety number, 12 groups of 5 digits, with the key that ``pin`` holds or, if it changed, with the new one."""

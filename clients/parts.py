@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import hmac
 import os
+import shutil
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,9 @@ from types import TracebackType
 from typing import Final
 
 from clients.folders import sync_folder
+from clients.view import amount
 from core.content import File
-from core.errors import FileDamaged, FileUnwritable
+from core.errors import FileDamaged, FileTooBig, FileUnwritable
 from core.limits import FILE_CHUNK, FILE_NAME_MAX
 from core.sealed_file import chunk_count
 
@@ -26,7 +28,8 @@ _BEHIND: Final = 3  # chunks that may wait for the disk
 class PartFile:
     """Where the verified chunks of ``file`` gather in ``folder``; a broken off download finds its own again.
 
-    Use it as a context. Raises FileUnwritable where the folder or the disk does not allow it.
+    Use it as a context. Raises FileUnwritable where the folder or the disk does not allow it, and FileTooBig where it is
+    plain beforehand that the disk cannot hold it.
     """
 
     def __init__(self, folder: Path, file: File) -> None:
@@ -45,6 +48,7 @@ class PartFile:
         """Open it, and take what is there already."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._check_room()
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -63,6 +67,16 @@ class PartFile:
         """Close it; what has come stays, for the next time."""
         self._writer.shutdown()
         os.close(self._fd)
+
+    def _check_room(self) -> None:
+        """A disk that somebody has filled to the last byte is of no use to anybody, and the file would not be whole."""
+        try:
+            here = self.path.lstat().st_size
+        except FileNotFoundError:
+            here = 0
+        missing, disk = self._file.size - here, shutil.disk_usage(self._folder)
+        if missing > disk.free and disk.total:  # some file systems do not tell, and say 0
+            raise FileTooBig(name=self._file.name, missing=amount(missing), room=amount(disk.free))
 
     def _resume(self) -> None:
         here = os.fstat(self._fd).st_size

@@ -10,13 +10,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from clients.view import lasting
+
+_OnSignal = Callable[[int, FrameType | None], Any]
 
 NOT_FOUND: Final = 127
 NOT_STARTED: Final = 126
@@ -80,21 +82,25 @@ def run(command: Sequence[str]) -> Ended:
 
 
 @contextmanager
-def _signals_for(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C on a terminal reaches the program by itself, so here it is only outlived."""
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda _number, _frame: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-    }
+def signals(handlers: Mapping[signal.Signals, _OnSignal]) -> Iterator[None]:
+    """Within, these signals do something else. Ctrl-C that is ignored stays so: a shell started this in the background."""
+    before = {number: signal.getsignal(number) for number in handlers}
     try:
+        for number, handler in handlers.items():
+            if number is not signal.SIGINT or before[number] is not signal.SIG_IGN:
+                signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, one in before.items():
+            signal.signal(number, one)
+
+
+def _signals_for(process: subprocess.Popen[bytes]) -> AbstractContextManager[None]:
+    """Ctrl-C on a terminal reaches the program by itself, so here it is only outlived."""
+    return signals({
+        signal.SIGINT: lambda _number, _frame: None,
+        signal.SIGTERM: lambda number, _frame: process.send_signal(number),
+    })  # fmt: skip
 
 
 def _pass_on(process: subprocess.Popen[bytes]) -> bytes:

@@ -35,6 +35,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.BadBundle: UNTRUSTED,
     errors.KeyChanged: UNTRUSTED,
     errors.NotVerified: UNTRUSTED,
+    errors.PeerBlocked: UNTRUSTED,
     errors.PeerUnknown: ABSENT,
     errors.KeystoreLocked: LOCKED,
     errors.WrongPassphrase: LOCKED,

@@ -55,6 +55,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   ├── FileUnreadable          … because it cannot be read here
     │   ├── FileChanged             … because it was changed meanwhile
     │   ├── FileUnwritable          … because it cannot be written here
+    │   ├── FileTooBig              … because this disk has no room for it
     │   ├── NoRoomForFile           … because the broker does not take it
     │   ├── FileGone                … because the broker does not have it
     │   └── FileDamaged             … because it is not what was sent
@@ -378,6 +379,12 @@ class FileUnwritable(FileFailed):
     """{name} cannot be written: {why}. What has come so far is kept, and fetched no second time."""
 
 
+class FileTooBig(FileFailed):
+    """{name} is not fetched: {missing} of it are to come, and the disk has room for {room}."""
+
+    hint = "Make room, and fetch it then: 'securechat-cli download' does that for a profile."
+
+
 class NoRoomForFile(FileFailed):
     """The broker does not take {name}: {why}. Nothing was sent."""
 
@@ -393,6 +400,6 @@ class FileDamaged(FileFailed):
 
 
 class HandlerFailed(SecureChatError):
-    """The command {how} for the message {id} from {user}, which therefore does not count as handled."""
+    """The message {id} from {user} does not count as handled: {why}."""
 
     hint = "{advice}"

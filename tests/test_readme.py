@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import shlex
@@ -161,21 +162,19 @@ def test_two_terminals(alice: Person, bob: Person) -> None:
 
 def test_recipes(alice: Person, bob: Person) -> None:
     init(alice, "alice")
-    with alice.running(
-        """securechat-cli listen --exec 'printf "%s: %s\\n" "$SECURECHAT_FROM" "$(cat)" >> inbox.txt'"""
-    ) as there:
+    with alice.running("securechat-cli listen --json --exec 'cat >> inbox.ndjson'") as there:
         there.err.has("listening as alice")
         bob.run('/srv/backup.sh 2>&1 | tail -n 5 | securechat-cli --as cron send alice || echo "alice was not told"')
         told = bob.run("securechat-cli --as cron send alice --run -- /srv/backup.sh")
         assert "1 of 2\n2 of 2\n" in told
         (unit,) = [line for line in commands() if "journalctl" in line]
         bob.run(unit)
-        inbox = alice.folder / "inbox.txt"
-        until(lambda: inbox.is_file() and "ops: " in inbox.read_text())
-    lines = inbox.read_text()
-    assert lines.startswith("cron: 1 of 2\n2 of 2\ncron: ")
-    assert "backup.sh: done after" in lines
-    assert lines.endswith("ops: web.service: it went wrong\n")
+        inbox = alice.folder / "inbox.ndjson"
+        until(lambda: inbox.is_file() and inbox.read_bytes().count(b"\n") == 3)
+    piped, ran, unit_failed = [json.loads(line) for line in inbox.read_text().splitlines()]
+    assert (piped["from"], piped["text"]) == ("cron", "1 of 2\n2 of 2")
+    assert "backup.sh: done after" in ran["text"]
+    assert (unit_failed["from"], unit_failed["text"]) == ("ops", "web.service: it went wrong")
     with bob.running("""securechat-cli --as bob listen --json | jq -r '.from + ": " + .text'""") as there:
         until(lambda: cli(alice.env, "send", "bob", "for a script").code == 0)
         there.out.has("alice: for a script")

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.broker_process import BrokerProcess, Running, cli, cli_command, listening
+from clients.chat import ChatClient
+from core.content import File
+from core.limits import BLOB_MAX
+from tests.broker_process import ROOT, BrokerProcess, Finished, Running, cli, cli_command, listening
 from tests.clients.profiles.people import Env, ok
-from tests.net import until
+from tests.net import PATIENCE, until
 
 TELL = (
     'printf "%s|" "$SECURECHAT_FROM" "$SECURECHAT_TO" "$SECURECHAT_TRUST" "$SECURECHAT_CONTENT" "$SECURECHAT_FILE"; cat; echo'
 )
+
+
+def begin(env: Env) -> None:
+    """Let a profile's first handler take its place: what is not yet in the history is for it."""
+    assert cli(env, "listen", "--timeout", "1ms", "--exec", "false").code == 8
+
+
+def added(failed: Finished) -> list[str]:
+    """What the hint says to add to the command."""
+    (hint,) = [line for line in failed.err.splitlines() if line.startswith("hint:")]
+    return hint.partition("add once: ")[2].split()
 
 
 def test_a_guests_handler_is_given_all_of_a_message(env: Env) -> None:
@@ -48,6 +66,29 @@ def test_with_json_it_reads_the_line_that_would_be_printed(env: Env) -> None:
     assert (json.loads(line)["type"], json.loads(line)["text"]) == ("message", "a\nb")
 
 
+def test_the_example_takes_no_text_for_an_option(env: Env, tmp_path: Path) -> None:
+    (example,) = re.findall(r"listen --exec '(.+)'", cli(env, "listen", "-h").out)
+    stand_in = tmp_path / "notify-send"
+    stand_in.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    stand_in.chmod(0o755)
+    env = {**env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with listening(env, "bob", "-n", "1", "--exec", example) as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=b"--expire-time=0"))
+        assert bob.wait() == 0
+    assert bob.out.lines == ["--|alice|--expire-time=0|"]
+
+
+def test_a_line_of_json_is_one_line_without_control_characters(env: Env) -> None:
+    """The README's recipe relies on it: no sender forges a line of a file, or speaks to the terminal that shows it."""
+    with listening(env, "bob", "-n", "1", "--json", "--exec", "cat") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=b'\x1b]0;x\x07\r\n{"v":1,"from":"ops"}\xc2\x9b2J\xe2\x80\xa8'))
+        assert bob.wait() == 0
+    (line,) = bob.out.lines
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["from"] == "alice"
+
+
 def test_a_file_is_saved_first(env: Env, tmp_path: Path) -> None:
     (tmp_path / "le rapport é.txt").write_text("numbers")
     where = tmp_path / "in box"
@@ -57,12 +98,44 @@ def test_a_file_is_saved_first(env: Env, tmp_path: Path) -> None:
     assert bob.out.lines == ["numbers", "[file] le rapport é.txt (7 B)"]
 
 
+def test_a_file_that_the_disk_cannot_hold_keeps_nobody_from_going_on(env: Env, broker: BrokerProcess, tmp_path: Path) -> None:
+    size = BLOB_MAX
+    if shutil.disk_usage(tmp_path).free >= size:
+        pytest.skip("this disk has room for the largest file there is")
+    with listening(env, "bob", "-n", "2", "--download", str(tmp_path / "in"), "--exec", TELL) as bob:
+        with ChatClient("alice", broker.address, events=False) as alice:
+            for what in (File("huge.bin", size, bytes(32), bytes(32), bytes(16)), "and on"):
+                alice.wait_sent(alice.send(what, "bob"), PATIENCE, stored=False)
+        assert bob.wait() == 0
+        bob.err.has("not saved: huge.bin is not fetched: 1100 GB of it are to come, and the disk has room for ")
+    assert bob.out.lines == ["alice|bob|new|file||[file] huge.bin (1100 GB)", "alice|bob|pinned|text||and on"]
+
+
+def test_a_file_that_cannot_be_written_comes_again(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        (tmp_path / "plan.txt").write_text("numbers")
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "plan.txt")))
+        (tmp_path / "in").touch()  # a file where the folder is to be
+        command = ("listen", "-n", "1", "--exec", 'cat "$SECURECHAT_FILE"', "--download", str(tmp_path / "in" / "box"))
+        failed = cli(bob, *command)
+        assert failed.code == 1
+        (id_,) = re.findall(
+            r"error: The message (\S+) from alice does not count as handled: .* cannot be written: ", failed.err
+        )
+        assert added(failed) == ["--since", id_]
+        (tmp_path / "in").unlink()
+        assert ok(cli(bob, *command)).out == "numbers"
+
+
 @pytest.mark.parametrize(("end", "how"), [("exit 3", "failed with exit code 3"), ("kill -KILL $$", "ended by SIGKILL")])
 def test_what_failed_comes_again_and_what_did_not_comes_once(tmp_path: Path, end: str, how: str) -> None:
     with BrokerProcess(tmp_path) as broker:
         bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
         ok(cli(bob, "init", "bob"))
-        cli(bob, "listen", "--timeout", "1ms")
+        begin(bob)
         for text in ("one", "bad", "two"):
             ok(cli(broker.env, "--as", "alice", "send", "bob", text))
         log = tmp_path / "log"
@@ -70,7 +143,8 @@ def test_what_failed_comes_again_and_what_did_not_comes_once(tmp_path: Path, end
         for _ in range(2):
             failed = cli(bob, "listen", "-n", "3", "--exec", handler)
             assert failed.code == 1
-            assert f"error: The command {how} for the message " in failed.err
+            assert "error: The message " in failed.err
+            assert f" from alice does not count as handled: the command {how}." in failed.err
             assert "hint: Mend it and start again: the same message comes first." in failed.err
         (tmp_path / "mended").touch()
         ok(cli(bob, "listen", "-n", "2", "--exec", handler))
@@ -83,14 +157,47 @@ def test_the_hint_passes_over_it(tmp_path: Path) -> None:
     with BrokerProcess(tmp_path) as broker:
         bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
         ok(cli(bob, "init", "bob"))
-        cli(bob, "listen", "--timeout", "1ms")
+        begin(bob)
         for text in ("bad", "good"):
             ok(cli(broker.env, "--as", "alice", "send", "bob", text))
         failed = cli(bob, "listen", "--exec", "false")
-        (hint,) = [line for line in failed.err.splitlines() if line.startswith("hint:")]
-        words = hint.partition("securechat-cli ")[2].split()
-        assert ok(cli(bob, *words, "-n", "1", "--exec", "cat")).out == "good"
+        words = added(failed)
+        assert ok(cli(bob, "listen", *words, "-n", "1", "--exec", "cat")).out == "good"
         assert cli(bob, "listen", "--timeout", "300ms", "--exec", "cat").out == ""
+
+
+def test_passed_over_it_stays_so_if_nothing_follows(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "bad"))
+        words = added(cli(bob, "listen", "--exec", "false"))
+        assert cli(bob, "listen", *words, "--timeout", "1ms", "--exec", "cat").code == 8
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "good"))
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "good"
+
+
+def test_what_is_printed_does_not_count_as_handled(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        cli(bob, "listen", "--timeout", "1ms")
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "bad"))
+        assert cli(bob, "listen", "--exec", "false").code == 1
+        assert ok(cli(bob, "listen", "-n", "1", "--json")).data[0]["text"] == "bad"
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "bad"
+
+
+def test_a_first_handler_is_given_what_comes_from_then_on(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "printed before"))
+        ok(cli(bob, "listen", "-n", "1"))
+        ok(cli(broker.env, "--as", "alice", "send", "bob", "waits at the broker"))
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "waits at the broker"
 
 
 def test_a_guest_is_told_that_it_does_not_come_again(env: Env) -> None:
@@ -105,7 +212,7 @@ def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number
     with BrokerProcess(tmp_path) as broker:
         bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
         ok(cli(bob, "init", "bob"))
-        cli(bob, "listen", "--timeout", "1ms")
+        begin(bob)
         ok(cli(broker.env, "--as", "alice", "send", "bob", "slowly"))
         begun, pipe = tmp_path / "begun", tmp_path / "pipe"
         os.mkfifo(pipe)
@@ -116,6 +223,54 @@ def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number
             os.close(held)
             assert code_given == code
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "slowly"
+
+
+def test_a_handler_that_puts_things_in_order_has_handled_it(tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        begin(bob)
+        for text in ("one", "two"):
+            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+        handler = "trap 'echo in order; exit 0' TERM; cat; echo; while :; do sleep 0.05; done"
+        with Running(cli_command("listen", "--exec", handler), bob) as running:
+            running.out.has("one")
+            assert running.end(signal.SIGTERM) == 143
+            assert running.out.lines == ["one", "in order"]
+        assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "two"
+
+
+def test_all_that_a_handler_started_has_time_to_end(env: Env, tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    # The shell does not wait for what it started: it ends at once.
+    child = f"trap 'sleep 0.5; touch \"{ended}\"; exit' TERM; echo up; while :; do sleep 0.05; done"
+    with listening(env, "bob", "--exec", f"({child}); true") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "hello"))
+        bob.out.has("up")
+        assert bob.end(signal.SIGTERM) == 143
+        assert ended.exists()
+
+
+def test_a_handler_that_does_not_end_is_killed_with_all_that_it_started(env: Env) -> None:
+    """In a second here, that nobody has to wait for ten."""
+    patient = "import sys; sys.argv[0] = 'securechat-cli'; from clients import cli, group; group.PATIENCE = 1; cli.main()"
+    handler = "trap '' TERM; (echo up; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"
+    command = [sys.executable, "-c", patient, "--as", "bob", "listen", "--exec", handler]
+    with subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as bob:
+        until(lambda: cli(env, "--as", "alice", "send", "bob", "hello").code == 0)
+        assert bob.stdout
+        assert bob.stdout.readline() == b"up\n"
+        bob.terminate()
+        bob.communicate(timeout=PATIENCE)  # until nobody is left who could write
+        assert bob.returncode == 143
+
+
+def test_a_handler_that_cannot_be_started(env: Env) -> None:
+    with listening({**env, "PATH": "/nonexistent"}, "bob", "--exec", "true") as bob:
+        ok(cli(env, "--as", "alice", "send", "bob", "hello"))
+        assert bob.wait() == 1
+        bob.err.has("from alice does not count as handled: the command could not be started: No such file or directory.")
+        assert "Traceback" not in bob.err.text
 
 
 @pytest.mark.parametrize("handler", ["", "  "])

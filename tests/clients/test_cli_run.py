@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clients.programs import tail_of
 from core.limits import CHUNKED_CONTENT_MAX
-from tests.broker_process import BrokerProcess, Running, cli, cli_command, environment, got, listening
-from tests.clients.profiles.people import ok
+from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, environment, got, listening
+from tests.clients.profiles.people import Env, ok
 from tests.net import PATIENCE
 
 
@@ -137,6 +138,60 @@ def test_it_is_not_run_if_it_is_certain_that_nothing_can_be_sent(env: dict[str, 
         assert done.code == 2
         assert "Put the command behind '--'" in done.err
     assert not ran.exists()
+
+
+@pytest.fixture
+def alice(tmp_path: Path) -> Iterator[Env]:
+    """A profile that has met bob and carol, two others."""
+    with BrokerProcess(tmp_path) as broker:
+        alice, bob, carol = (
+            {**broker.env, "SECURECHAT_HOME": str(tmp_path / f"{name}'s")} for name in ("alice", "bob", "carol")
+        )
+        for env, name in ((alice, "alice"), (bob, "bob"), (carol, "carol")):
+            ok(cli(env, "init", name))
+        ok(cli(alice, "send", "bob", "carol", "good morning"))
+        yield alice
+
+
+def test_a_profiles_command_is_not_run_either(alice: Env, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    def not_run(env: Env, *args: str) -> Finished:
+        done = cli(env, *args, "--run", "--", "touch", str(ran))
+        assert not ran.exists(), done.err
+        return done
+
+    elsewhere = not_run(alice, "--broker", "securechat://127.0.0.1:1/" + "A" * 43, "send", "bob")
+    assert (elsewhere.code, "alice" in elsewhere.err) == (4, True)
+    assert "You have not verified bob" in (done := not_run(alice, "send", "bob", "--verified-only")).err
+    assert done.code == 4
+    assert "You have verified none" in (done := not_run(alice, "send", "--everyone", "--verified-only")).err
+    assert done.code == 4
+    ok(cli(alice, "verify", "bob", "--yes"))
+    assert not_run(alice, "send", "bob", "carol", "--verified-only").code == 4
+    ok(cli(alice, "block", "bob"))
+    assert "You have blocked bob" in (done := not_run(alice, "send", "bob")).err
+    assert done.code == 4
+    # One who may be told is enough.
+    both = cli(alice, "send", "bob", "carol", "--run", "--", "touch", str(ran))
+    assert (both.code, ran.exists()) == (7, True)
+
+
+def test_a_profile_without_a_broker_runs_nothing(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "SECURECHAT_HOME": str(tmp_path / "home")}
+    ok(cli(env, "init", "alice"))
+    done = cli(env, "send", "bob", "--run", "--", "touch", str(tmp_path / "ran"))
+    assert done.code == 3
+    assert "No broker was named, and none is running" in done.err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_guest_has_verified_nobody(env: dict[str, str], bob: Running, tmp_path: Path) -> None:
+    for to in ("bob", "--everyone"):
+        done = cli(env, "--as", "alice", "send", to, "--verified-only", "--run", "--", "touch", str(tmp_path / "ran"))
+        assert done.code == 4
+        assert "verified" in done.err
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_commands_own_options_are_its_own(env: dict[str, str], bob: Running) -> None:

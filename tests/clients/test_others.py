@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from clients.others import Arrival, Others
 from clients.store import Store
 from core.bundle import Kind
-from core.errors import BadName, KeyChanged, PeerBlocked, PeerUnknown
+from core.errors import BadName, KeyChanged, NobodyVerified, NotVerified, PeerBlocked, PeerUnknown, SecureChatError
 from core.events import Trust
 from core.memory import Memory, Pin, SessionMemory
 from core.messages import Entry
@@ -133,3 +134,40 @@ def test_a_block_ends_with_trust(room: Room) -> None:
     room.others.trust(room.others.pin("bob"))
     assert room.others.standing("bob") is Trust.PINNED
     assert room.decisions == 2
+
+
+@pytest.mark.parametrize(
+    ("users", "verified_only", "raised"),
+    [
+        (("stranger",), False, None),
+        (("blocked",), False, PeerBlocked),
+        (("changed",), False, KeyChanged),
+        (("blocked", "changed"), False, PeerBlocked),
+        (("blocked", "met"), False, None),
+        (("changed", "stranger"), False, None),
+        (("verified",), True, None),
+        (("changed",), True, KeyChanged),
+        (("changed", "verified"), True, None),
+        (("met",), True, NotVerified),
+        (("verified", "stranger"), True, NotVerified),
+        (("blocked",), True, NotVerified),
+        ((), True, None),
+        ((), False, None),
+    ],
+)
+def test_what_keeps_all_from_being_written_to(
+    memory: Memory, users: tuple[str, ...], verified_only: bool, raised: type[SecureChatError] | None
+) -> None:
+    others = Others("alice", MINE, memory)
+    if verified_only:
+        with pytest.raises(NobodyVerified):
+            others.check_for_sending((), verified_only=True)
+    for pin in (
+        replace(GUEST, user="met"),
+        replace(GUEST, user="verified", verified=5),
+        replace(GUEST, user="blocked", verified=5, blocked=True),
+        replace(GUEST, user="changed", verified=5, offered=NEW, offered_at=6),
+    ):
+        memory.set_pin(pin)
+    with contextlib.nullcontext() if raised is None else pytest.raises(raised):
+        others.check_for_sending(users, verified_only=verified_only)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from clients.parts import PartFile, saved_name
 from core.content import File
-from core.errors import FileDamaged, FileUnwritable
+from core.errors import FileDamaged, FileTooBig, FileUnwritable
 from core.limits import FILE_CHUNK
 from tests.net import until
 
@@ -108,6 +112,22 @@ def test_the_longest_names_fit(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("sent", "saved"), [(".bashrc", "_.bashrc"), ("a.b", "a.b"), ("..a", "_..a")])
 def test_a_peer_makes_no_hidden_files(sent: str, saved: str) -> None:
     assert saved_name(sent) == saved
+
+
+def test_a_file_that_the_disk_cannot_hold_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(FileTooBig, match=r"is not fetched: 4611.* GB of it are to come, and the disk has room for"):
+        PartFile(tmp_path, replace(file_of(PLAIN), size=2**62)).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_of_it_needs_no_more_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with PartFile(tmp_path, file_of(PLAIN)) as part:
+        part.write(PLAIN[:FILE_CHUNK])
+    room = len(PLAIN) - FILE_CHUNK
+    for total, free, fits in ((10 * room, room, True), (10 * room, room - 1, False), (0, 0, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, total=total, free=free: SimpleNamespace(total=total, free=free))
+        with contextlib.nullcontext() if fits else pytest.raises(FileTooBig), PartFile(tmp_path, file_of(PLAIN)) as again:
+            assert again.chunks == 1
 
 
 def test_a_full_disk_keeps_what_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
