@@ -17,12 +17,18 @@ from typing import Final
 from clients.folders import sync_folder
 from clients.view import amount
 from core.content import File
-from core.errors import FileDamaged, FileTooBig, FileUnwritable
+from core.errors import FileDamaged, FileFailed, FileUnwritable
 from core.limits import FILE_CHUNK, FILE_NAME_MAX
 from core.sealed_file import chunk_count
 
 _SUFFIX: Final = ".part"
 _BEHIND: Final = 3  # chunks that may wait for the disk
+
+
+class FileTooBig(FileFailed):
+    """{name} is not fetched: {missing} of it are to come, and the disk has room for {room}."""
+
+    hint = "Make room, and fetch it then: 'securechat-cli download' does that for a profile."
 
 
 class PartFile:

@@ -55,7 +55,6 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   ├── FileUnreadable          … because it cannot be read here
     │   ├── FileChanged             … because it was changed meanwhile
     │   ├── FileUnwritable          … because it cannot be written here
-    │   ├── FileTooBig              … because this disk has no room for it
     │   ├── NoRoomForFile           … because the broker does not take it
     │   ├── FileGone                … because the broker does not have it
     │   └── FileDamaged             … because it is not what was sent
@@ -377,12 +376,6 @@ class FileChanged(FileFailed):
 
 class FileUnwritable(FileFailed):
     """{name} cannot be written: {why}. What has come so far is kept, and fetched no second time."""
-
-
-class FileTooBig(FileFailed):
-    """{name} is not fetched: {missing} of it are to come, and the disk has room for {room}."""
-
-    hint = "Make room, and fetch it then: 'securechat-cli download' does that for a profile."
 
 
 class NoRoomForFile(FileFailed):

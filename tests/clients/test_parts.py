@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from clients.parts import PartFile, saved_name
+from clients.parts import FileTooBig, PartFile, saved_name
 from core.content import File
-from core.errors import FileDamaged, FileTooBig, FileUnwritable
+from core.errors import FileDamaged, FileUnwritable
 from core.limits import FILE_CHUNK
 from tests.net import until
 
