@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -188,14 +189,14 @@ class Talk:
                 if self._client.others:
                     self._terminal.say(accept(self._client.others, normalise_name(self._named(rest))))
             case "file":
-                path = Path(_given(rest, "which file")).expanduser()
+                path = _place(_given(rest, "which file"))
                 check_file(path)
                 to = self._to
                 self._transfers.upload(path, lambda file: self._send(file, to))
             case "save":
                 if self._file is None:
                     raise _Unclear("No file has come since this chat began.")
-                self._transfers.download(self._file, Path(rest or ".").expanduser())
+                self._transfers.download(self._file, _place(rest or "."))
             case "help":
                 self._terminal.say("\n".join(COMMANDS.values()))
             case "quit":
@@ -249,6 +250,17 @@ def _given(rest: str, what: str) -> str:
     if not rest:
         raise _Unclear(f"Say {what}; /help shows how.")
     return rest
+
+
+def _place(typed: str) -> Path:
+    """Where on this machine something is; that need not exist."""
+    try:
+        path = Path(typed).expanduser()  # RuntimeError for ~ and a name that nobody has here
+        if b"\0" in os.fsencode(path):  # ValueError for what the file system's encoding does not have
+            raise ValueError
+    except (RuntimeError, ValueError):
+        raise _Unclear(f"{clean(typed)} is no place on this machine.") from None
+    return path
 
 
 def _advice(user: str) -> str:

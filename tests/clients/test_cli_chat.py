@@ -94,6 +94,10 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.has("/save", after="No file has come")
         alice.press(CTRL_U + f"/file {tmp_path}/none" + ENTER)
         alice.has("/file", after="cannot be read")
+        alice.press(CTRL_U + "/file ~nobody-of-that-name/x" + ENTER)
+        alice.has("/file", after="~nobody-of-that-name/x is no place on this machine")
+        alice.press(CTRL_U + "\x1b[200~/file a\0b\x1b[201~" + ENTER)
+        alice.has("/file", after="a␀b is no place on this machine")
 
 
 def test_files(env: Env, tmp_path: Path) -> None:
@@ -106,7 +110,9 @@ def test_files(env: Env, tmp_path: Path) -> None:
         alice.press(f"/file {tmp_path}/a b.txt" + ENTER)
         alice.has("alice to dave: [file] a b.txt (7 B)")
         dave.has("alice: [file] a b.txt (7 B)")
-        dave.press(f"/save {tmp_path}/in" + ENTER)
+        dave.press("/save ~nobody-of-that-name" + ENTER)
+        dave.has("/save", after="~nobody-of-that-name is no place on this machine")
+        dave.press(CTRL_U + f"/save {tmp_path}/in" + ENTER)
         dave.has("saved as")
         assert (tmp_path / "in" / "a b.txt").read_text() == "content"
 
