@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -50,7 +49,6 @@ COMMANDS: Final = {
     "help": "/help                 this list; a line that begins with // is sent with one /",
     "quit": "/quit                 leave (Ctrl-D)",
 }
-_REMEMBERED: Final = 100  # messages whose end is waited for at the end
 _START: Final = 40  # characters by which a message is recognised
 
 
@@ -72,7 +70,7 @@ class Talk:
         self._file: File | None = None
         self._transfers = Transfers(client.files, terminal, above, changed)
         self.ticks: Final = ticks
-        self.sent: Final[deque[bytes]] = deque(maxlen=_REMEMBERED)
+        self.sent: Final[list[bytes]] = []
         self.over = False
 
     # What is shown
@@ -98,6 +96,11 @@ class Talk:
     def transfers(self) -> str:
         """How far the files are that are on their way; empty without any."""
         return self._transfers.state
+
+    @property
+    def failures(self) -> set[int]:
+        """The exit codes of the files that could not be uploaded."""
+        return self._transfers.failures
 
     def names(self) -> list[str]:
         """Whom one may mean."""

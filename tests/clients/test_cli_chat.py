@@ -90,6 +90,8 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.has("nobody-here is not here now")
         alice.press("hello?" + ENTER)
         alice.has("not sent to nobody-here: not connected: hello?")
+        alice.press("/to bob" + ENTER + "never mind" + ENTER)
+        assert got(bob, "never mind")["from"] == "alice"
         alice.press("/save" + ENTER)
         alice.has("/save", after="No file has come")
         alice.press(CTRL_U + f"/file {tmp_path}/none" + ENTER)
@@ -98,6 +100,8 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.has("/file", after="~nobody-of-that-name/x is no place on this machine")
         alice.press(CTRL_U + "\x1b[200~/file a\0b\x1b[201~" + ENTER)
         alice.has("/file", after="a␀b is no place on this machine")
+        alice.press(CTRL_U + CTRL_D)
+        assert alice.wait() == 6  # one message went to nobody
 
 
 def test_files(env: Env, tmp_path: Path) -> None:
@@ -239,6 +243,53 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
             again.has("not sent to bob: not connected: too late")
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize("end", ["typing", "waiting", "terminated"])
+def test_whoever_does_not_wait_is_told_what_was_not_sent(town: tuple[Path, Env, Env], end: str) -> None:
+    folder, alice, _ = town
+    with BrokerProcess(folder) as broker:
+        env = {**broker.env, **alice}
+        ok(cli(env, "init", "alice"))
+        (folder / "report.bin").write_bytes(bytes(100_000))
+        with listening(broker.env, "bob"), chatting(env, "chat", "bob", prompt="bob>") as chat:
+            chat.has("connected; here: bob")
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                chat.press(f"/file {folder}/report.bin" + ENTER)
+                chat.shows("report.bin 0 %")
+                chat.press("too late" + ENTER)
+                chat.has("alice to bob: too late")
+                if end == "typing":
+                    chat.press(CTRL_C)
+                elif end == "waiting":
+                    chat.press(CTRL_D)
+                    chat.has("waiting for the broker to take what you sent; Ctrl-C ends it")
+                    chat.process.send_signal(signal.SIGINT)
+                else:
+                    chat.process.send_signal(signal.SIGTERM)
+                assert chat.wait() == (143 if end == "terminated" else 130)
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            assert "broken off: report.bin 0 %" in chat.text
+            assert "1 message was not sent; the outbox keeps it" in chat.text
+            assert chat.text.count("not sent") == 1
+            assert "Traceback" not in chat.text
+            assert chat.echoes
+
+
+def test_1_the_broker_had_no_room_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "report.bin").write_bytes(bytes(2_000_000))
+    with (
+        BrokerProcess(tmp_path, "--files-each-user", "1M") as broker,
+        listening(broker.env, "bob"),
+        chatting(broker.env, "--as", "alice", "chat", "bob", prompt="bob>") as chat,
+    ):
+        chat.press(f"/file {tmp_path}/report.bin" + ENTER)
+        chat.has("its room for files is used up")
+        chat.press("/users" + ENTER + CTRL_D)
+        assert chat.wait() == 1
+        assert "not sent" not in chat.text
 
 
 def test_a_changed_key_is_told_with_what_to_type(town: tuple[Path, Env, Env]) -> None:
