@@ -45,7 +45,7 @@ COMMANDS: Final = {
     "verify": "/verify [NAME]        the number to compare with NAME; then /verify NAME yes",
     "trust": "/trust [NAME]         accept the key that NAME uses now",
     "file": "/file PATH            send a file",
-    "save": "/save [FOLDER]        fetch the file that came last",
+    "save": "/save [FOLDER]        fetch the last file of this conversation",
     "help": "/help                 this list; a line that begins with // is sent with one /",
     "quit": "/quit                 leave (Ctrl-D)",
 }
@@ -67,7 +67,7 @@ class Talk:
         self._to = to
         self._teller = Teller(terminal, client.user, _advice)
         self._pins: dict[str, Pin] = {}
-        self._file: File | None = None
+        self._files: dict[str, tuple[File, str]] = {}  # conversation -> the last file that came there, and from whom
         self._transfers = Transfers(client.files, terminal, above, changed)
         self.ticks: Final = ticks
         self.sent: Final[list[bytes]] = []
@@ -127,8 +127,10 @@ class Talk:
                     self._terminal.warn(note)
                 self._terminal.data(message_line(message), {})
                 if isinstance(message.content, File):
-                    self._file = message.content
-                    self._terminal.say(faint("/save fetches it"))
+                    place = EVERYONE if message.everyone else message.sender
+                    self._files[place] = message.content, message.sender
+                    there = "" if place == self._to else "/everyone, then " if message.everyone else f"/to {place}, then "
+                    self._terminal.say(faint(f"{there}/save fetches it"))
             case MessageSent():
                 self.ticks.sent(event)
                 self._terminal.data(sent_line(event, self._client.user), {})
@@ -197,9 +199,13 @@ class Talk:
                 to = self._to
                 self._transfers.upload(path, lambda file: self._send(file, to))
             case "save":
-                if self._file is None:
-                    raise _Unclear("No file has come since this chat began.")
-                self._transfers.download(self._file, _place(rest or "."))
+                if self._to not in self._files:
+                    where = "to everyone" if self._to == EVERYONE else f"from {self._to}"
+                    raise _Unclear(f"No file has come {where} since this chat began.")
+                file, sender = self._files[self._to]
+                folder = _place(rest or ".")
+                self._terminal.say(f"fetching {clean(file.name)} from {sender}")
+                self._transfers.download(file, folder)
             case "help":
                 self._terminal.say("\n".join(COMMANDS.values()))
             case "quit":

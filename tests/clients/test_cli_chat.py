@@ -93,7 +93,7 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.press("/to bob" + ENTER + "never mind" + ENTER)
         assert got(bob, "never mind")["from"] == "alice"
         alice.press("/save" + ENTER)
-        alice.has("/save", after="No file has come")
+        alice.has("/save", after="No file has come from bob")
         alice.press(CTRL_U + f"/file {tmp_path}/none" + ENTER)
         alice.has("/file", after="cannot be read")
         alice.press(CTRL_U + "/file ~nobody-of-that-name/x" + ENTER)
@@ -106,19 +106,28 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
 
 def test_files(env: Env, tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("content")
+    (tmp_path / "a trap.txt").write_text("another")
     with (
         chatting(env, "--as", "alice", "chat", "dave", prompt="dave>") as alice,
-        chatting(env, "--as", "dave", "chat") as dave,
+        chatting(env, "--as", "dave", "chat", "alice", prompt="alice>") as dave,
     ):
         alice.has("dave joined")
         alice.press(f"/file {tmp_path}/a b.txt" + ENTER)
         alice.has("alice to dave: [file] a b.txt (7 B)")
         dave.has("alice: [file] a b.txt (7 B)")
+        ok(cli(env, "--as", "mallory", "send", "dave", "-f", str(tmp_path / "a trap.txt")))
+        ok(cli(env, "--as", "mallory", "send", "--everyone", "-f", str(tmp_path / "a trap.txt")))
+        dave.has("/to mallory, then /save fetches it")
+        dave.has("/everyone, then /save fetches it")
         dave.press("/save ~nobody-of-that-name" + ENTER)
         dave.has("/save", after="~nobody-of-that-name is no place on this machine")
         dave.press(CTRL_U + f"/save {tmp_path}/in" + ENTER)
+        dave.has("fetching a b.txt from alice")
         dave.has("saved as")
         assert (tmp_path / "in" / "a b.txt").read_text() == "content"
+        dave.press("/everyone" + ENTER + f"/save {tmp_path}/in" + ENTER)
+        dave.has("fetching a trap.txt from mallory")
+        dave.has("saved as")
 
 
 @pytest.mark.parametrize(("number", "code"), [(None, 130), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
