@@ -267,6 +267,11 @@ def test_whoever_does_not_wait_is_told_what_was_not_sent(town: tuple[Path, Env, 
             try:
                 chat.press(f"/file {folder}/report.bin" + ENTER)
                 chat.shows("report.bin 0 %")
+                (upload,) = ok(cli(env, "outbox", "--json")).data
+                assert (upload["name"], upload["under_way"]) == ("report.bin", True)
+                assert (
+                    "report.bin is under way in another program, and was left alone" in cli(env, "outbox", "drop", "--all").err
+                )
                 chat.press("too late" + ENTER)
                 chat.has("alice to bob: too late")
                 if end == "typing":
@@ -285,6 +290,11 @@ def test_whoever_does_not_wait_is_told_what_was_not_sent(town: tuple[Path, Env, 
             assert chat.text.count("not sent") == 1
             assert "Traceback" not in chat.text
             assert chat.echoes
+            left = {str(one["type"]): one for one in ok(cli(env, "outbox", "--json")).data}
+            assert left["waiting"]["text"] == "too late"
+            assert not left["upload"]["under_way"]
+            ok(cli(env, "outbox", "drop", "--all"))
+            assert ok(cli(env, "outbox", "--json")).data == []
 
 
 def test_1_the_broker_had_no_room_for_a_file(tmp_path: Path) -> None:
