@@ -22,7 +22,7 @@ def chat(context: click.Context, /, peer: str | None, **options: Any) -> None:
 
     Whatever arrives is shown above the line that you type, and below it what became of what you sent. '/help' lists what else
     can be typed; Tab completes names, the arrow keys bring back what you typed before, Alt-Enter begins a new line, and what
-    is pasted is one message. Ctrl-D ends it.
+    is pasted is one message. Ctrl-D ends it, with 0 only if all that you sent came at least as far as the broker's disk.
 
     A profile begins where its last 'chat' stopped. Nothing that you type is written to disk but its messages, encrypted.
 

@@ -11,12 +11,11 @@ import click
 
 from clients.cli_send import report
 from clients.cli_settings import DEFAULT_TIMEOUT, Duration, TakesIds, connected, merge, open_profile, shared_options
-from clients.terminal import Terminal, exit_code_of, faint, overall
+from clients.terminal import OK, OTHER, Terminal, exit_code_of, faint, overall
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
 from core.encoding import b64url
 from core.events import Outcome
-from core.limits import FILE_CHUNK
 from core.messages import Mode
 
 if TYPE_CHECKING:
@@ -57,13 +56,14 @@ def _list(context: click.Context, **options: Any) -> None:
     settings = merge(context, **options)
     with open_profile(settings) as profile:
         waiting, uploads = profile.store.outbox.waiting(), list(profile.store.tickets.all())
+        held = profile.store.tickets.held()
     for one in waiting:
         _print_waiting(settings.terminal, one)
     for ticket in uploads:
-        _print_upload(settings.terminal, ticket)
+        _print_upload(settings.terminal, ticket, under_way=ticket.blob in held)
     if not waiting and not uploads:
         settings.terminal.say("nothing waits to be sent")
-    if uploads:
+    if any(ticket.blob not in held for ticket in uploads):
         settings.terminal.say("hint: an upload goes on when its file is sent again: securechat-cli send TO -f FILE")
 
 
@@ -83,11 +83,19 @@ def _print_waiting(terminal: Terminal, one: Outgoing) -> None:
     )
 
 
-def _print_upload(terminal: Terminal, ticket: Ticket) -> None:
-    done = min(ticket.chunks * FILE_CHUNK, ticket.size)
+def _print_upload(terminal: Terminal, ticket: Ticket, *, under_way: bool) -> None:
+    far = f"{amount(ticket.done)} of {amount(ticket.size)} at the broker{', under way' if under_way else ''}"
     terminal.data(
-        f"{b64url(ticket.blob)}  upload of {clean(ticket.name)}: {amount(done)} of {amount(ticket.size)} at the broker",
-        {"v": 1, "type": "upload", "id": b64url(ticket.blob), "name": ticket.name, "size": ticket.size, "done": done},
+        f"{b64url(ticket.blob)}  upload of {clean(ticket.name)}: {far}",
+        {
+            "v": 1,
+            "type": "upload",
+            "id": b64url(ticket.blob),
+            "name": ticket.name,
+            "size": ticket.size,
+            "done": ticket.done,
+            "under_way": under_way,
+        },
     )
 
 
@@ -136,7 +144,11 @@ def _became(profile: OpenProfile, waited: Sequence[Outgoing]) -> dict[bytes, dic
 @shared_options
 @click.pass_context
 def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **options: Any) -> None:
-    """Give up messages and uploads that wait, by the ids that 'outbox' shows. The messages stay in the history."""
+    """Give up messages and uploads that wait, by the ids that 'outbox' shows. The messages stay in the history.
+
+    An upload that is under way in another program is left alone: end that program first. One that was killed holds its upload
+    for a minute and a half.
+    """
     settings = merge(context, **options)
     if not ids and not everything:
         raise click.UsageError("Say which: an ID from 'securechat-cli outbox', or --all.")
@@ -147,10 +159,16 @@ def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **op
             raise click.UsageError(f"Nothing with the id {unknown[0]} waits to be sent; nothing was dropped.")
         dropped = [one for one in waiting if everything or b64url(one.id) in ids]
         profile.store.drop(dropped, int(time.time() * 1000))
-        given_up = [ticket for ticket in uploads if everything or b64url(ticket.blob) in ids]
+        meant = [ticket for ticket in uploads if everything or b64url(ticket.blob) in ids]
+        held = profile.store.tickets.held()
+        left_alone = [ticket for ticket in meant if ticket.blob in held]
+        given_up = [ticket for ticket in meant if ticket.blob not in held]
         if given_up:
             _give_up(settings, profile, given_up)
+    for ticket in left_alone:
+        settings.terminal.warn(f"the upload of {clean(ticket.name)} is under way in another program, and was left alone")
     settings.terminal.say(f"{len({one.id for one in dropped}) + len(given_up)} dropped")
+    sys.exit(OTHER if left_alone else OK)
 
 
 def _give_up(settings: Settings, profile: OpenProfile, tickets: list[Ticket]) -> None:

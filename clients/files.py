@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from clients.parts import PartFile
 from clients.tickets import Ticket, Tickets
 from core import frames
 from core.content import File
-from core.errors import FileChanged, FileDamaged, FileGone, FileUnreadable, NoRoomForFile, RemoteProtocolError
+from core.errors import FileChanged, FileDamaged, FileGone, FileUnreadable, NoRoomForFile, RemoteProtocolError, StoreFailed
 from core.events import Event, Welcomed
 from core.limits import BLOB_ID_BYTES, BLOB_MAX, FILE_CHUNK, FILE_KEY_BYTES
 from core.messages import Discard, Extent, Lack, NoBlob, Piece
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Told how many bytes of the file are done, and of how many."""
 
+_RENEWED: Final = 10.0  # seconds after which an upload is noted anew, so that it does not look like one of a dead program
 _LACKS: Final = {
     Lack.UNKNOWN: "it has something else under its number",
     Lack.QUOTA: "its room for files is used up",
@@ -83,24 +85,32 @@ class Files:
         name = check_file_name(path.name)
         with _opened(path) as descriptor:
             ticket = self._ticket(known_as or str(path.absolute()), os.fstat(descriptor))
-            with self._courier() as courier:
-                digest = _Sending(descriptor, ticket, self._tickets, courier, progress).run()
+            try:
+                with self._courier() as courier:
+                    digest = _Sending(descriptor, ticket, self._tickets, courier, progress).run()
+            except BaseException:
+                with contextlib.suppress(StoreFailed):  # then others see in time that nobody goes on with it
+                    self._tickets.release(ticket.blob)
+                raise
         return File(name, ticket.size, digest, ticket.key, ticket.blob)
 
     def _ticket(self, where: str, about: os.stat_result) -> Ticket:
         for ticket in self._tickets.all():
             if (ticket.path, ticket.size, ticket.changed_ns) == (where, about.st_size, about.st_mtime_ns):
-                return ticket
-        ticket = Ticket(where, about.st_size, about.st_mtime_ns, os.urandom(BLOB_ID_BYTES), os.urandom(FILE_KEY_BYTES))
+                break
+        else:
+            blob, key = os.urandom(BLOB_ID_BYTES), os.urandom(FILE_KEY_BYTES)
+            ticket = Ticket(where, about.st_size, about.st_mtime_ns, blob, key)
         self._tickets.note(ticket)
         return ticket
 
     def unfinished(self) -> list[Ticket]:
-        """The uploads that were begun and whose files were not sent, from whichever of a profile's programs.
+        """The uploads that were begun and not ended, from whichever of a profile's programs, and that none else goes on with.
 
         Raises StoreFailed and RecordDamaged.
         """
-        return list(self._tickets.all())
+        held = self._tickets.held()
+        return [ticket for ticket in self._tickets.all() if ticket.blob not in held]
 
     def give_up(self, known_as: Path | str) -> None:
         """A file that was not sent will not be: the broker need not keep what it has of it.
@@ -142,6 +152,7 @@ class _Sending:
         self._progress = progress
         self._upload = Upload(ticket.blob, sealed_size(ticket.size))
         self._chunks = chunk_count(ticket.size)
+        self._noted = time.monotonic()
         self._next = 0  # the chunk to seal next
         self._sealed = memoryview(b"")
         self._hash = hashlib.sha256()
@@ -189,7 +200,10 @@ class _Sending:
         whole = min(self._upload.chunks_safe, len(self._digests) - 1)
         if whole > self._ticket.chunks:
             self._ticket = replace(self._ticket, chunks=whole, digest=self._digests[whole])
-            self._tickets.note(self._ticket)
+        elif time.monotonic() < self._noted + _RENEWED:
+            return
+        self._tickets.note(self._ticket)
+        self._noted = time.monotonic()
 
     def _fill(self) -> None:
         """Send what the broker's credit allows."""

@@ -105,6 +105,7 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
             elsewhere=sum(chat.unread.values()),
             composer="" if chat.search else _composer_key(chat, chat.current),
             goto=chat.goto,
+            asked=chat.asked,
         )
 
 

@@ -23,7 +23,6 @@ from clients.view import amount
 from core.content import File
 from core.errors import SecureChatError
 from core.events import Trust
-from core.limits import FILE_CHUNK
 
 _DISTRUSTED: Final = (Trust.CHANGED, Trust.BLOCKED)
 
@@ -129,7 +128,7 @@ def _draw_left(chat: Chat, ticket: Ticket) -> None:
     key, name = ticket.blob.hex(), ticket.name
     with st.container(key=f"card-mine-left-{key}", gap=None):
         st.html(_card(name, ticket.size))
-        done = amount(min(ticket.chunks * FILE_CHUNK, ticket.size))
+        done = amount(ticket.done)
         st.html(
             f'<div class="sc-why">Its upload was broken off, and it was not sent: {done} are at the broker. '
             "Attach the same file again, and it goes on from there.</div>"

@@ -85,3 +85,4 @@ def _go(chat: Chat, found: Found) -> None:
     back = next((back for back, line in enumerate(reversed(lines)) if line.key == found.key), 0)
     chat.shown[found.conversation] = max(chat.shown.get(found.conversation, SHOWN_FIRST), back + SHOWN_FIRST // 2)
     chat.goto = found.key
+    chat.asked += 1

@@ -12,7 +12,7 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, composer: null, goto: "" };
+  const state = { data, seen: data.received, composer: null, asked: 0 };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
@@ -106,8 +106,10 @@ export default function ({ data }) {
       state.focus();
     }
   }
-  if (state.goto !== data.goto) {
-    state.goto = state.held = data.goto;
+  if (state.asked !== data.asked) {
+    state.asked = data.asked;
+    state.held = data.goto;
+    clearInterval(state.holding);
     state.lines.observe(document.body, { childList: true, subtree: true });
     state.holding = setInterval(state.hold, 200);
     state.show();
@@ -119,10 +121,11 @@ export default function ({ data }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(*, received: int, elsewhere: int, composer: str, goto: str) -> None:
+def signal(*, received: int, elsewhere: int, composer: str, goto: str, asked: int) -> None:
     """Tell the page's script what it cannot know.
 
-    How many messages came in all, how many are unread elsewhere, which composer is in use (none has an empty name), and the
-    key of the line that the person asked to see last.
+    How many messages came in all, how many are unread elsewhere, which composer is in use (none has an empty name), the key
+    of the line that the person asked to see last, and how many times they asked to see one.
     """
-    _component(key="signals", data={"received": received, "elsewhere": elsewhere, "composer": composer, "goto": goto})
+    data = {"received": received, "elsewhere": elsewhere, "composer": composer, "goto": goto, "asked": asked}
+    _component(key="signals", data=data)

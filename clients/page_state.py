@@ -49,6 +49,7 @@ class Chat:
     current: str = EVERYONE  # the conversation on the screen
     search: Search | None = None  # what is on the screen in place of the conversation
     goto: str = ""  # the key of the line that was to be brought into sight last
+    asked: int = 0  # how many times one was: the same line may be wanted again
     comparing: str | None = None  # whose safety number is on the screen
     undecided: SecureChatError | None = None  # why a decision about that person's key was not taken
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this

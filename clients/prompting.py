@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,12 +25,12 @@ from clients.chronicle import ConnectionState
 from clients.cli_settings import DEFAULT_TIMEOUT
 from clients.talk import COMMANDS, Talk
 from clients.telling import under
-from clients.terminal import INTERRUPTED, NETWORK, OK, TERMINATED, Terminal, faint, strong
+from clients.terminal import INTERRUPTED, NETWORK, OK, TERMINATED, Terminal, exit_code_of, faint, strong
 from clients.ticks import Ticks
 from clients.timeline import Line, LineKind, Timeline
 from clients.view import clean, moment, tick
 from core import errors
-from core.events import Event, MessageSent, Receipt
+from core.events import Event, MessageSent, Outcome, Receipt
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -127,11 +127,18 @@ class _Prompt:
         typing, waiting = asyncio.create_task(self._type()), asyncio.create_task(terminated.wait())
         either: list[asyncio.Future[Any]] = [typing, waiting, gone]
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            interrupted = False
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:  # Ctrl-C after the last line was typed
+                interrupted = True
             if typing.done():
                 return typing.result()
-            if waiting.done():
-                return TERMINATED
+            typing.cancel()  # it gives the terminal back first
+            await asyncio.wait([typing])
+            self._account()
+            if interrupted or waiting.done():
+                return INTERRUPTED if interrupted else TERMINATED
             gone.result()
             raise self._client.status.error or errors.LocalProtocolError(what="chatting with a client that is closed")
         finally:
@@ -176,6 +183,7 @@ class _Prompt:
             try:
                 typed = await self._session.prompt_async(default=draft)
             except KeyboardInterrupt:
+                self._account()
                 return INTERRUPTED
             except EOFError:
                 break
@@ -183,24 +191,43 @@ class _Prompt:
         return await self._finish()
 
     async def _finish(self) -> int:
-        """What was typed last may still be on its way; nobody is to leave believing that it was sent when it was not."""
-        left = 0
+        """What was typed last may still be on its way: wait for it, while there is a broker that may answer."""
+        told = False
         for id_ in self._talk.sent:
-            online = self._client.status.state is ConnectionState.ONLINE
-            outcomes = await asyncio.to_thread(self._client.wait_sent, id_, 0 if left or not online else DEFAULT_TIMEOUT)
-            left += not all(one.final or one.safe for one in outcomes.values())
+            if _settled(self._client.wait_sent(id_, 0)):
+                continue
+            if self._client.status.state is not ConnectionState.ONLINE:
+                break
+            if not told:
+                self._terminal.say(faint("waiting for the broker to take what you sent; Ctrl-C ends it"))
+                told = True
+            if not _settled(await asyncio.to_thread(self._client.wait_sent, id_, DEFAULT_TIMEOUT)):
+                break
+        return self._account()
+
+    def _account(self) -> int:
+        """Say what was not sent: nobody is to leave believing that it was. Returns the exit code of all that was typed."""
+        each = [self._client.wait_sent(id_, 0) for id_ in self._talk.sent]
+        left = sum(not _settled(outcomes) for outcomes in each)
+        codes = {exit_code_of(outcomes.values()) for outcomes in each if _settled(outcomes)} | self._talk.failures
         if self._talk.transfers:
             self._terminal.warn(f"broken off: {self._talk.transfers}")
-        if not left:
-            return NETWORK if self._talk.transfers else OK
-        what = "1 message was" if left == 1 else f"{left} messages were"
-        kept = "; the outbox keeps it" if self._client.profile else "; nothing was kept"
-        self._terminal.warn(f"{what} not sent{kept}")
-        return NETWORK
+            codes.add(NETWORK)
+        if left:
+            what = "1 message was" if left == 1 else f"{left} messages were"
+            kept = "; the outbox keeps it" if self._client.profile else "; nothing was kept"
+            self._terminal.warn(f"{what} not sent{kept}")
+            codes.add(NETWORK)
+        return min(codes - {OK}, default=OK)  # as among the copies of one message
 
     def _plain(self, text: str) -> str:
         """Marks that this terminal can show."""
         return text.translate(_IN_ASCII) if self._ascii else text
+
+
+def _settled(outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether nobody need wait any longer to know what became of a message."""
+    return all(one.final or one.safe for one in outcomes.values())
 
 
 _IN_ASCII: Final = str.maketrans({"✓": "+", "✗": "x", "…": "..", "·": "-"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from clients.outbox import SCHEMA as OUTBOX_SCHEMA
 from clients.outbox import StoredOutbox
 from clients.tickets import SCHEMA as UPLOADS_SCHEMA
 from clients.tickets import StoredTickets
+from core.errors import StoreFailed
 from core.events import Event, Outcome, Receipt
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Pin, Taken
@@ -55,7 +57,13 @@ class Store(Database):
         records = Records(data_key, random=os.urandom)
         self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)
-        self.tickets: Final = StoredTickets(self, records)
+        self.tickets: Final = StoredTickets(self, records, random=os.urandom)
+
+    def close(self) -> None:
+        """Let go of the uploads that go on no more, and close the file."""
+        with contextlib.suppress(StoreFailed):  # then others see in time that nobody holds them
+            self.tickets.release_all()
+        super().close()
 
     def setting(self, name: str) -> str | None:
         """A setting of the profile."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,11 +45,10 @@ COMMANDS: Final = {
     "verify": "/verify [NAME]        the number to compare with NAME; then /verify NAME yes",
     "trust": "/trust [NAME]         accept the key that NAME uses now",
     "file": "/file PATH            send a file",
-    "save": "/save [FOLDER]        fetch the file that came last",
+    "save": "/save [FOLDER]        fetch the last file of this conversation",
     "help": "/help                 this list; a line that begins with // is sent with one /",
     "quit": "/quit                 leave (Ctrl-D)",
 }
-_REMEMBERED: Final = 100  # messages whose end is waited for at the end
 _START: Final = 40  # characters by which a message is recognised
 
 
@@ -68,10 +67,10 @@ class Talk:
         self._to = to
         self._teller = Teller(terminal, client.user, _advice)
         self._pins: dict[str, Pin] = {}
-        self._file: File | None = None
+        self._files: dict[str, tuple[File, str]] = {}  # conversation -> the last file that came there, and from whom
         self._transfers = Transfers(client.files, terminal, above, changed)
         self.ticks: Final = ticks
-        self.sent: Final[deque[bytes]] = deque(maxlen=_REMEMBERED)
+        self.sent: Final[list[bytes]] = []
         self.over = False
 
     # What is shown
@@ -98,6 +97,11 @@ class Talk:
         """How far the files are that are on their way; empty without any."""
         return self._transfers.state
 
+    @property
+    def failures(self) -> set[int]:
+        """The exit codes of the files that could not be uploaded."""
+        return self._transfers.failures
+
     def names(self) -> list[str]:
         """Whom one may mean."""
         known = {peer.user for peer in self._client.audience()} | set(self._client.conversations())
@@ -123,8 +127,10 @@ class Talk:
                     self._terminal.warn(note)
                 self._terminal.data(message_line(message), {})
                 if isinstance(message.content, File):
-                    self._file = message.content
-                    self._terminal.say(faint("/save fetches it"))
+                    place = EVERYONE if message.everyone else message.sender
+                    self._files[place] = message.content, message.sender
+                    there = "" if place == self._to else "/everyone, then " if message.everyone else f"/to {place}, then "
+                    self._terminal.say(faint(f"{there}/save fetches it"))
             case MessageSent():
                 self.ticks.sent(event)
                 self._terminal.data(sent_line(event, self._client.user), {})
@@ -188,14 +194,18 @@ class Talk:
                 if self._client.others:
                     self._terminal.say(accept(self._client.others, normalise_name(self._named(rest))))
             case "file":
-                path = Path(_given(rest, "which file")).expanduser()
+                path = _place(_given(rest, "which file"))
                 check_file(path)
                 to = self._to
                 self._transfers.upload(path, lambda file: self._send(file, to))
             case "save":
-                if self._file is None:
-                    raise _Unclear("No file has come since this chat began.")
-                self._transfers.download(self._file, Path(rest or ".").expanduser())
+                if self._to not in self._files:
+                    where = "to everyone" if self._to == EVERYONE else f"from {self._to}"
+                    raise _Unclear(f"No file has come {where} since this chat began.")
+                file, sender = self._files[self._to]
+                folder = _place(rest or ".")
+                self._terminal.say(f"fetching {clean(file.name)} from {sender}")
+                self._transfers.download(file, folder)
             case "help":
                 self._terminal.say("\n".join(COMMANDS.values()))
             case "quit":
@@ -249,6 +259,17 @@ def _given(rest: str, what: str) -> str:
     if not rest:
         raise _Unclear(f"Say {what}; /help shows how.")
     return rest
+
+
+def _place(typed: str) -> Path:
+    """Where on this machine something is; that need not exist."""
+    try:
+        path = Path(typed).expanduser()  # RuntimeError for ~ and a name that nobody has here
+        if b"\0" in os.fsencode(path):  # ValueError for what the file system's encoding does not have
+            raise ValueError
+    except (RuntimeError, ValueError):
+        raise _Unclear(f"{clean(typed)} is no place on this machine.") from None
+    return path
 
 
 def _advice(user: str) -> str:

@@ -7,10 +7,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from clients.files import Files, Progress
-from clients.terminal import Terminal
+from clients.terminal import Terminal, exit_code
 from clients.view import clean
 from core.content import File
 from core.errors import SecureChatError
@@ -30,6 +30,7 @@ class Transfers:
         self._above = above
         self._changed = changed
         self._shares: dict[str, int] = {}
+        self.failures: Final[set[int]] = set()  # the exit codes of what could not be uploaded and sent
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -41,7 +42,11 @@ class Transfers:
         """Upload a file, and do ``then`` with it."""
 
         async def work(progress: Progress) -> None:
-            then(await _in_background(lambda: self._files.upload(path, progress)))
+            try:
+                then(await _in_background(lambda: self._files.upload(path, progress)))
+            except SecureChatError as error:
+                self.failures.add(exit_code(error))
+                raise
 
         self._begin(path.name, work)
 

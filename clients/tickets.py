@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import msgspec
 
 from clients.database import Database
 from core.errors import RecordDamaged
+from core.limits import FILE_CHUNK
 from core.vault import Records
 
 SCHEMA: Final = """
-CREATE TABLE uploads (blob BLOB PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE uploads (blob BLOB PRIMARY KEY, body BLOB NOT NULL, holder BLOB, held INTEGER NOT NULL) STRICT;
 """
+_HOLDER: Final = 16
+_LEASE_MS: Final = 90_000
+"""Whoever has not gone on for this long has died: an upload gives up sooner when it hears nothing of the broker."""
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +41,11 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
         """The file's name, for people."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def done(self) -> int:
+        """How many bytes of the file the broker has."""
+        return min(self.chunks * FILE_CHUNK, self.size)
+
     def __repr__(self) -> str:
         """Never show the key."""
         return f"Ticket(path={self.path!r}, chunks={self.chunks})"
@@ -48,10 +58,16 @@ class Tickets(Protocol):
     """Where uploads under way are noted."""
 
     def all(self) -> Iterable[Ticket]:
-        """Every upload under way."""
+        """Every upload that was begun and whose file was not sent."""
+
+    def held(self) -> set[bytes]:
+        """Those that another program, or another session of the page, is carrying on now."""
 
     def note(self, ticket: Ticket) -> None:
-        """An upload was begun, or has gone on."""
+        """An upload was begun, or has gone on: it is held from now."""
+
+    def release(self, blob: bytes) -> None:
+        """An upload does not go on here."""
 
     def drop(self, blob: bytes) -> None:
         """An upload is over."""
@@ -67,9 +83,16 @@ class SessionTickets:
         """See ``Tickets``."""
         return list(self._tickets.values())
 
+    def held(self) -> set[bytes]:
+        """See ``Tickets``. Nobody else has these."""
+        return set()
+
     def note(self, ticket: Ticket) -> None:
         """See ``Tickets``."""
         self._tickets[ticket.blob] = ticket
+
+    def release(self, blob: bytes) -> None:
+        """See ``Tickets``."""
 
     def drop(self, blob: bytes) -> None:
         """See ``Tickets``."""
@@ -77,11 +100,15 @@ class SessionTickets:
 
 
 class StoredTickets:
-    """Tickets in a profile's database. Raises StoreFailed where that cannot be used, RecordDamaged for what was altered."""
+    """Tickets in a profile's database. Raises StoreFailed where that cannot be used, RecordDamaged for what was altered.
 
-    def __init__(self, database: Database, records: Records) -> None:
+    ``random`` gives that many random bytes, by which this process is known when it holds an upload.
+    """
+
+    def __init__(self, database: Database, records: Records, *, random: Callable[[int], bytes]) -> None:
         self._database = database
         self._records = records
+        self._holder = random(_HOLDER)
 
     def all(self) -> Iterable[Ticket]:
         """See ``Tickets``."""
@@ -93,10 +120,27 @@ class StoredTickets:
         except msgspec.MsgspecError:
             raise RecordDamaged from None
 
+    def held(self) -> set[bytes]:
+        """See ``Tickets``."""
+        since = int(time.time() * 1000) - _LEASE_MS
+        found = self._database.query("SELECT blob FROM uploads WHERE holder IS NOT ? AND held > ?", self._holder, since)
+        return {blob for (blob,) in found}
+
     def note(self, ticket: Ticket) -> None:
         """See ``Tickets``."""
         body = self._records.lock(msgspec.msgpack.encode(ticket), ticket.blob)
-        self._database.query("INSERT OR REPLACE INTO uploads VALUES (?, ?)", ticket.blob, body)
+        self._database.query(
+            "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)",
+            *(ticket.blob, body, self._holder, int(time.time() * 1000)),
+        )
+
+    def release(self, blob: bytes) -> None:
+        """See ``Tickets``."""
+        self._database.query("UPDATE uploads SET held = 0 WHERE blob = ? AND holder = ?", blob, self._holder)
+
+    def release_all(self) -> None:
+        """Nothing goes on here."""
+        self._database.query("UPDATE uploads SET held = 0 WHERE holder = ?", self._holder)
 
     def drop(self, blob: bytes) -> None:
         """See ``Tickets``."""

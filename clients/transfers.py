@@ -53,9 +53,7 @@ class Transfers:
         self._uploads: list[Upload] = []
         self._downloads: dict[tuple[object, ...], Download] = {}  # the one that was asked for last at the end
         self._unasked: dict[tuple[object, ...], int] = {}  # what was fetched without being asked for, and its size
-        self._left: list[Ticket] = []
-        with contextlib.suppress(SecureChatError):  # a profile's database that cannot be used is told of elsewhere
-            self._left = [one for one in client.files.unfinished() if one.path.startswith(_ATTACHED)]
+        self._known: set[str] = set()  # as what this session's own uploads, and those it has forgotten, are known
         self._count = 0
         # What was asked for does not wait behind pictures, and what is sent not behind what is fetched.
         self._sending, self._fetching, self._pictures = Lane(), Lane(), Lane()
@@ -127,8 +125,11 @@ class Transfers:
     def left(self) -> tuple[Ticket, ...]:
         """The files of earlier sessions of this profile that were not uploaded to their end."""
         with self._lock:
-            mine = [upload.known_as for upload in self._uploads]
-            return tuple(one for one in self._left if one.path not in mine)
+            known = set(self._known)
+        with contextlib.suppress(SecureChatError):  # a profile's database that cannot be used is told of elsewhere
+            left = self._client.files.unfinished()
+            return tuple(one for one in left if one.path.startswith(_ATTACHED) and one.path not in known)
+        return ()
 
     def forget(self, ticket: Ticket) -> None:
         """Forget what is left of an upload of an earlier session, here and at the broker."""
@@ -137,7 +138,7 @@ class Transfers:
 
     def _found(self, known_as: str) -> None:
         with self._lock:
-            self._left = [one for one in self._left if one.path != known_as]
+            self._known.add(known_as)
 
     def _discard(self, known_as: str) -> None:
         def discard() -> None:

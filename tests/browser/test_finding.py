@@ -39,6 +39,10 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     expect(page.get_by_placeholder("Message everyone")).to_be_hidden()  # nobody writes into what they do not see
     page.get_by_role("button", name="Show in bob").click()
     page.wait_for_function(IN_SIGHT, arg="line 7.")
+    choose(page, "Everyone")
+    search(page, "LINE 7.")
+    page.get_by_role("button", name="Show in bob").click()
+    page.wait_for_function(IN_SIGHT, arg="line 7.")
     wait_for_refreshes(page, 2)
     assert page.evaluate(IN_SIGHT, "line 7.")
     expect(page.get_by_placeholder("Search messages")).to_have_value("")

@@ -90,25 +90,44 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.has("nobody-here is not here now")
         alice.press("hello?" + ENTER)
         alice.has("not sent to nobody-here: not connected: hello?")
+        alice.press("/to bob" + ENTER + "never mind" + ENTER)
+        assert got(bob, "never mind")["from"] == "alice"
         alice.press("/save" + ENTER)
-        alice.has("/save", after="No file has come")
+        alice.has("/save", after="No file has come from bob")
         alice.press(CTRL_U + f"/file {tmp_path}/none" + ENTER)
         alice.has("/file", after="cannot be read")
+        alice.press(CTRL_U + "/file ~nobody-of-that-name/x" + ENTER)
+        alice.has("/file", after="~nobody-of-that-name/x is no place on this machine")
+        alice.press(CTRL_U + "\x1b[200~/file a\0b\x1b[201~" + ENTER)
+        alice.has("/file", after="a␀b is no place on this machine")
+        alice.press(CTRL_U + CTRL_D)
+        assert alice.wait() == 6  # one message went to nobody
 
 
 def test_files(env: Env, tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("content")
+    (tmp_path / "a trap.txt").write_text("another")
     with (
         chatting(env, "--as", "alice", "chat", "dave", prompt="dave>") as alice,
-        chatting(env, "--as", "dave", "chat") as dave,
+        chatting(env, "--as", "dave", "chat", "alice", prompt="alice>") as dave,
     ):
         alice.has("dave joined")
         alice.press(f"/file {tmp_path}/a b.txt" + ENTER)
         alice.has("alice to dave: [file] a b.txt (7 B)")
         dave.has("alice: [file] a b.txt (7 B)")
-        dave.press(f"/save {tmp_path}/in" + ENTER)
+        ok(cli(env, "--as", "mallory", "send", "dave", "-f", str(tmp_path / "a trap.txt")))
+        ok(cli(env, "--as", "mallory", "send", "--everyone", "-f", str(tmp_path / "a trap.txt")))
+        dave.has("/to mallory, then /save fetches it")
+        dave.has("/everyone, then /save fetches it")
+        dave.press("/save ~nobody-of-that-name" + ENTER)
+        dave.has("/save", after="~nobody-of-that-name is no place on this machine")
+        dave.press(CTRL_U + f"/save {tmp_path}/in" + ENTER)
+        dave.has("fetching a b.txt from alice")
         dave.has("saved as")
         assert (tmp_path / "in" / "a b.txt").read_text() == "content"
+        dave.press("/everyone" + ENTER + f"/save {tmp_path}/in" + ENTER)
+        dave.has("fetching a trap.txt from mallory")
+        dave.has("saved as")
 
 
 @pytest.mark.parametrize(("number", "code"), [(None, 130), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -233,6 +252,63 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
             again.has("not sent to bob: not connected: too late")
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize("end", ["typing", "waiting", "terminated"])
+def test_whoever_does_not_wait_is_told_what_was_not_sent(town: tuple[Path, Env, Env], end: str) -> None:
+    folder, alice, _ = town
+    with BrokerProcess(folder) as broker:
+        env = {**broker.env, **alice}
+        ok(cli(env, "init", "alice"))
+        (folder / "report.bin").write_bytes(bytes(100_000))
+        with listening(broker.env, "bob"), chatting(env, "chat", "bob", prompt="bob>") as chat:
+            chat.has("connected; here: bob")
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                chat.press(f"/file {folder}/report.bin" + ENTER)
+                chat.shows("report.bin 0 %")
+                (upload,) = ok(cli(env, "outbox", "--json")).data
+                assert (upload["name"], upload["under_way"]) == ("report.bin", True)
+                assert (
+                    "report.bin is under way in another program, and was left alone" in cli(env, "outbox", "drop", "--all").err
+                )
+                chat.press("too late" + ENTER)
+                chat.has("alice to bob: too late")
+                if end == "typing":
+                    chat.press(CTRL_C)
+                elif end == "waiting":
+                    chat.press(CTRL_D)
+                    chat.has("waiting for the broker to take what you sent; Ctrl-C ends it")
+                    chat.process.send_signal(signal.SIGINT)
+                else:
+                    chat.process.send_signal(signal.SIGTERM)
+                assert chat.wait() == (143 if end == "terminated" else 130)
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            assert "broken off: report.bin 0 %" in chat.text
+            assert "1 message was not sent; the outbox keeps it" in chat.text
+            assert chat.text.count("not sent") == 1
+            assert "Traceback" not in chat.text
+            assert chat.echoes
+            left = {str(one["type"]): one for one in ok(cli(env, "outbox", "--json")).data}
+            assert left["waiting"]["text"] == "too late"
+            assert not left["upload"]["under_way"]
+            ok(cli(env, "outbox", "drop", "--all"))
+            assert ok(cli(env, "outbox", "--json")).data == []
+
+
+def test_1_the_broker_had_no_room_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "report.bin").write_bytes(bytes(2_000_000))
+    with (
+        BrokerProcess(tmp_path, "--files-each-user", "1M") as broker,
+        listening(broker.env, "bob"),
+        chatting(broker.env, "--as", "alice", "chat", "bob", prompt="bob>") as chat,
+    ):
+        chat.press(f"/file {tmp_path}/report.bin" + ENTER)
+        chat.has("its room for files is used up")
+        chat.press("/users" + ENTER + CTRL_D)
+        assert chat.wait() == 1
+        assert "not sent" not in chat.text
 
 
 def test_a_changed_key_is_told_with_what_to_type(town: tuple[Path, Env, Env]) -> None:

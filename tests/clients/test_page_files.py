@@ -219,6 +219,9 @@ def test_what_is_left_of_an_earlier_session_is_told_until_it_is_attached_or_forg
     client.tickets = [Ticket(path, 4, 0, bytes(16), bytes(32)) for path in (begun, other, "/from/a/terminal")]
     after = Transfers(cast("ChatClient", client))
     assert [ticket.path for ticket in after.left()] == [begun, other]
+    client.tickets, others = client.tickets[:1], client.tickets  # the other one is under way elsewhere
+    assert [ticket.path for ticket in after.left()] == [begun]
+    client.tickets = others
     assert settled(attach(after)) is TransferState.DONE
     (left,) = after.left()
     after.forget(left)
