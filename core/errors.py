@@ -217,7 +217,7 @@ class LoginRefused(SecureChatError):
 class NameTaken(LoginRefused):
     """The name '{user}' is in use by somebody else."""
 
-    hint = "Choose another name, or wait until its holder has left."
+    hint = "Choose another name, or wait until its holder has left. If that is you, on the page: press Leave there."
 
 
 class NotInvited(LoginRefused):
