@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 from zmq.utils.garbage import gc as zero_copy
+
+from tests.net import unused_port
 
 # How long an example takes says how busy the machine is, no more.
 settings.register_profile("here", deadline=None)
@@ -84,6 +85,4 @@ def _nothing_outlives_a_test(_nothing_outlives_the_tests: None) -> Iterator[None
 @pytest.fixture
 def free_port() -> int:
     """A port of 127.0.0.1 at which nothing listened a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return unused_port()

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import itertools
 import os
+import random
 import socket
 import tempfile
 import threading
@@ -50,6 +51,15 @@ def until(condition: Callable[[], object], what: str = "it did not come about", 
     while not condition():
         assert time.monotonic() < limit, what
         pause.wait(0.005)
+
+
+def unused_port() -> int:
+    """A free port of 127.0.0.1, of those that no system gives away by itself: such a one may be somebody's a moment later."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @cache

@@ -24,6 +24,7 @@ from core.content import File
 from core.events import Message, MessageReceived
 from scripts.demo import WELCOME
 from scripts.processes import broker_answers, port_is_free
+from tests.net import unused_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +68,8 @@ def told(process: subprocess.Popen[str], what: str, *, by: str = "stdout") -> st
         lines.append(line)
         if what in line:
             return "".join(lines)
-    raise AssertionError(f"it ended without a word of {what!r}: {''.join(lines)}")
+    rest = process.communicate()
+    raise AssertionError(f"it ended without a word of {what!r}: {''.join(lines)} {rest}")
 
 
 def connection_file(environ: dict[str, str]) -> dict[str, object]:
@@ -99,10 +101,8 @@ def page(port: int) -> tuple[int, str]:
 @pytest.fixture
 def two_ports() -> tuple[int, int]:
     """Two free ports, for the broker and the page."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
+    one, other = unused_port(), unused_port()
+    return (one, other) if one != other else (one, unused_port())
 
 
 @pytest.mark.parametrize("runtime", ["set", "unset"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 from clients.chat import ChatClient
 from core.address import BrokerAddress
 from tests.broker_process import BrokerProcess, Running, environment
+from tests.net import unused_port
 
 LIMIT = 60.0  # seconds: far more than anything here takes, on a machine that is busy with other things, too
 HOW_TO_GET_ONE = "there is no Chromium here; get one with 'apt-get install chromium' or 'playwright install chromium'"
@@ -55,9 +55,7 @@ def broker(home: Path, tmp_path: Path) -> Iterator[BrokerProcess]:
 @contextmanager
 def page_server(home: Path) -> Iterator[str]:
     """The page at a free port, for who lives in ``home``; gives its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(unused_port())
     command = [sys.executable, "-m", "streamlit", "run", "clients/streamlit_app.py", "--server.port", port]
     with Running(command, environment(home)) as page:
         page.out.has("URL:")
