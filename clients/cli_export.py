@@ -16,12 +16,11 @@ from clients.cli_past import concerns
 from clients.cli_settings import merge, open_profile, shared_options
 from clients.export import MarkdownExport
 from clients.terminal import Terminal
-from clients.view import message_json, sent_json
-from core.events import MessageReceived, MessageSent, Outcome, Receipt
+from clients.view import became_of, message_json, sent_json
+from core.events import MessageReceived, MessageSent
 from core.names import normalise_name
 
 if TYPE_CHECKING:
-    from clients.history import StoredHistory
     from clients.profiles import OpenProfile
 
 _Put = Callable[[str, dict[str, object] | None], None]
@@ -81,7 +80,7 @@ def _target(terminal: Terminal, output: Path | None) -> Iterator[_Put]:
 def _write(profile: OpenProfile, whom: str | None, put: _Put) -> int:
     """Write what was said; returns how many messages it was."""
     history, user = profile.store.history, profile.user
-    outcomes = _outcomes_of(history)
+    outcomes = history.outcomes()
     markdown = MarkdownExport(user, whom)
     count = 0
     put(markdown.title(time.time()), None)
@@ -93,15 +92,6 @@ def _write(profile: OpenProfile, whom: str | None, put: _Put) -> int:
         if isinstance(event, MessageReceived):
             put(markdown.received(event), message_json(event.message))
         else:
-            became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
+            became = became_of(event, outcomes)
             put(markdown.sent(event, became), sent_json(event, user, became))
     return count
-
-
-def _outcomes_of(history: StoredHistory) -> dict[bytes, dict[str, Outcome]]:
-    """What became of each message that was sent, by its id and recipient: it stands behind the message itself."""
-    outcomes: dict[bytes, dict[str, Outcome]] = {}
-    for entry in history.after(0):
-        if isinstance(entry.event, Receipt):
-            outcomes.setdefault(entry.event.id, {})[entry.event.user] = entry.event.outcome
-    return outcomes

@@ -10,7 +10,7 @@ import click
 
 from clients.cli_completion import complete_peer
 from clients.cli_files import save, saved_json
-from clients.cli_settings import DEFAULT_TIMEOUT, GUEST_PREFIX, Duration, merge, open_client, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, Duration, is_nameless, merge, open_client, shared_options
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
@@ -86,7 +86,7 @@ def listen(
     left = number
     cursor = "listen" if handler is None else "exec"  # what was printed was not handled
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
-        if client.profile is None and client.user.startswith(GUEST_PREFIX):
+        if is_nameless(client):
             terminal.say("a guest identity was made for this, which nobody knows; --as NAME chooses another")
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         teller = Teller(terminal, client.user)

@@ -11,8 +11,8 @@ from clients.cli_completion import complete_conversation
 from clients.cli_settings import merge, open_profile, shared_options
 from clients.telling import under
 from clients.terminal import Terminal, faint, strong
-from clients.view import contains, listing, message_json, moment, order_notes, sent_json, text_of, tick
-from core.events import MessageReceived, MessageSent, Outcome, Receipt
+from clients.view import became_of, contains, listing, message_json, moment, order_notes, sent_json, text_of, tick
+from core.events import MessageReceived, MessageSent
 from core.names import EVERYONE, normalise_name
 
 
@@ -34,22 +34,17 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
     settings = merge(context, **options)
     whom = normalise_name(peer) if peer else None
     found: deque[MessageReceived | MessageSent] = deque(maxlen=limit)
-    outcomes: dict[bytes, dict[str, Outcome]] = {}
     with open_profile(settings) as profile:
         for entry in profile.store.history.after(0):
-            match entry.event:
-                case Receipt(id_, user, outcome):
-                    outcomes.setdefault(id_, {})[user] = outcome
-                case MessageReceived() | MessageSent() as event if concerns(event, whom) and _contains(event, search):
-                    found.append(event)
-                case _:
-                    pass
-        user = profile.user
+            event = entry.event
+            if isinstance(event, MessageReceived | MessageSent) and concerns(event, whom) and _contains(event, search):
+                found.append(event)
+        user, outcomes = profile.user, profile.store.history.outcomes()
     for event in found:
         if isinstance(event, MessageReceived):
             _print_received(settings.terminal, event)
         else:
-            became = {to: outcomes.get(event.id, {}).get(to, Outcome.QUEUED) for to in event.to}
+            became = became_of(event, outcomes)
             to = "everyone" if event.everyone else listing(event.to)
             head = f"{faint(moment(event.at / 1000))} {strong(user)} to {to} {faint(f'[{tick(became)}]')}"
             settings.terminal.data(under(head, text_of(event.content)), sent_json(event, user, became))
@@ -68,7 +63,8 @@ def concerns(event: MessageReceived | MessageSent, peer: str | None) -> bool:
 
 
 def _contains(event: MessageReceived | MessageSent, search: str | None) -> bool:
-    return search is None or contains(event.content if isinstance(event, MessageSent) else event.message.content, search)
+    content = event.content if isinstance(event, MessageSent) else event.message.content
+    return search is None or contains(text_of(content), search)
 
 
 def _print_received(terminal: Terminal, event: MessageReceived) -> None:

@@ -14,11 +14,11 @@ import click
 from clients.cli_completion import complete_peer
 from clients.cli_settings import (
     DEFAULT_TIMEOUT,
-    GUEST_PREFIX,
     Duration,
     Settings,
     broker_for,
     connected,
+    is_nameless,
     merge,
     open_client,
     open_identity,
@@ -174,7 +174,7 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
 
 def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], contents: Sequence[str | Path]) -> int:
     """Send each, and tell what became of it; returns the exit code."""
-    if client.profile is None and client.user.startswith(GUEST_PREFIX):
+    if is_nameless(client):
         terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
     new: list[str] = []
     if how.everyone:

@@ -224,6 +224,11 @@ def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
         yield guest_name(settings) or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
 
 
+def is_nameless(client: ChatClient) -> bool:
+    """Whether it acts as a guest whose name was made up, because none was given."""
+    return client.profile is None and client.user.startswith(GUEST_PREFIX)
+
+
 @contextlib.contextmanager
 def connected(
     settings: Settings, who: str | OpenProfile, mode: Mode, timeout: float, *, offline: bool = False

@@ -46,10 +46,10 @@ def find(client: ChatClient, search: str) -> tuple[list[Found], bool]:
 def _in_history(history: StoredHistory, me: str, search: str) -> Iterator[Found]:
     for entry in history.after(0):
         match entry.event:
-            case MessageReceived(one) if contains(one.content, search):
+            case MessageReceived(one) if contains(text_of(one.content), search):
                 conversation = EVERYONE if one.everyone else one.sender
                 yield Found(message_key(one), conversation, one.sender, one.ts / 1000, text_of(one.content))
-            case MessageSent(_, to, everyone, _, content, at) as sent if contains(content, search):
+            case MessageSent(_, to, everyone, _, content, at) as sent if contains(text_of(content), search):
                 yield Found(sent_key(sent.id), EVERYONE if everyone else to[0], me, at / 1000, text_of(content))
             case _:
                 pass
@@ -57,5 +57,5 @@ def _in_history(history: StoredHistory, me: str, search: str) -> Iterator[Found]
 
 def _in_conversation(client: ChatClient, conversation: str, search: str) -> Iterator[Found]:
     for line in client.timeline(conversation):
-        if line.kind is LineKind.MESSAGE and search.casefold() in line.text.casefold():
+        if line.kind is LineKind.MESSAGE and contains(line.text, search):
             yield Found(line.key, conversation, line.sender, line.when, line.text)

@@ -115,6 +115,14 @@ class StoredHistory:
             for found, at, body in rows:
                 yield Entry(found, at, self._read(body))
 
+    def outcomes(self) -> dict[bytes, dict[str, Outcome]]:
+        """What became of each message that was sent, by its id and recipient: it stands behind the message itself."""
+        outcomes: dict[bytes, dict[str, Outcome]] = {}
+        for entry in self.after(0):
+            if isinstance(entry.event, Receipt):
+                outcomes.setdefault(entry.event.id, {})[entry.event.user] = entry.event.outcome
+        return outcomes
+
     def before(self, number: int, most: int) -> list[Entry]:
         """The last ``most`` entries with smaller numbers, oldest first."""
         rows = self._database.query(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +58,7 @@ class Store(Database):
         records = Records(data_key, random=os.urandom)
         self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)
-        self.tickets: Final = StoredTickets(self, records, random=os.urandom)
+        self.tickets: Final = StoredTickets(self, records, random=os.urandom, clock=time.time)
 
     def close(self) -> None:
         """Let go of the uploads that go on no more, and close the file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -102,13 +101,17 @@ class SessionTickets:
 class StoredTickets:
     """Tickets in a profile's database. Raises StoreFailed where that cannot be used, RecordDamaged for what was altered.
 
-    ``random`` gives that many random bytes, by which this process is known when it holds an upload.
+    ``random`` gives that many random bytes, by which this process is known when it holds an upload; ``clock``
+    gives seconds since 1970.
     """
 
-    def __init__(self, database: Database, records: Records, *, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, database: Database, records: Records, *, random: Callable[[int], bytes], clock: Callable[[], float]
+    ) -> None:
         self._database = database
         self._records = records
         self._holder = random(_HOLDER)
+        self._clock = clock
 
     def all(self) -> Iterable[Ticket]:
         """See ``Tickets``."""
@@ -122,7 +125,7 @@ class StoredTickets:
 
     def held(self) -> set[bytes]:
         """See ``Tickets``."""
-        since = int(time.time() * 1000) - _LEASE_MS
+        since = self._now_ms() - _LEASE_MS
         found = self._database.query("SELECT blob FROM uploads WHERE holder IS NOT ? AND held > ?", self._holder, since)
         return {blob for (blob,) in found}
 
@@ -131,8 +134,11 @@ class StoredTickets:
         body = self._records.lock(msgspec.msgpack.encode(ticket), ticket.blob)
         self._database.query(
             "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)",
-            *(ticket.blob, body, self._holder, int(time.time() * 1000)),
+            *(ticket.blob, body, self._holder, self._now_ms()),
         )
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
 
     def release(self, blob: bytes) -> None:
         """See ``Tickets``."""

@@ -97,9 +97,15 @@ def text_of(content: Content) -> str:
             return f"[a message of the unknown type '{clean(type_)}']"
 
 
-def contains(content: Content, search: str) -> bool:
-    """Whether ``search`` is in what a person sees of a content, in whatever case."""
-    return search.casefold() in text_of(content).casefold()
+def contains(text: str, search: str) -> bool:
+    """Whether ``search`` is in a text that a person sees, in whatever case."""
+    return search.casefold() in text.casefold()
+
+
+def became_of(sent: MessageSent, outcomes: Mapping[bytes, Mapping[str, Outcome]]) -> dict[str, Outcome]:
+    """What became of each copy of a message, of all that is known by id and recipient."""
+    known = outcomes.get(sent.id, {})
+    return {user: known.get(user, Outcome.QUEUED) for user in sent.to}
 
 
 def amount(size: float) -> str:

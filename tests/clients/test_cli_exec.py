@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,15 @@ from tests.net import PATIENCE, until
 TELL = (
     'printf "%s|" "$SECURECHAT_FROM" "$SECURECHAT_TO" "$SECURECHAT_TRUST" "$SECURECHAT_CONTENT" "$SECURECHAT_FILE"; cat; echo'
 )
+
+
+@contextlib.contextmanager
+def bobs_machine(folder: Path) -> Iterator[tuple[Env, Env]]:
+    """A broker; the environment of its machine's guests, and that of the profile bob."""
+    with BrokerProcess(folder) as broker:
+        bob = {**broker.env, "SECURECHAT_HOME": str(folder / "bob's")}
+        ok(cli(bob, "init", "bob"))
+        yield broker.env, bob
 
 
 def begin(env: Env) -> None:
@@ -112,12 +123,10 @@ def test_a_file_that_the_disk_cannot_hold_keeps_nobody_from_going_on(env: Env, b
 
 
 def test_a_file_that_cannot_be_written_comes_again(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         (tmp_path / "plan.txt").write_text("numbers")
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "plan.txt")))
+        ok(cli(env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "plan.txt")))
         (tmp_path / "in").touch()  # a file where the folder is to be
         command = ("listen", "-n", "1", "--exec", 'cat "$SECURECHAT_FILE"', "--download", str(tmp_path / "in" / "box"))
         failed = cli(bob, *command)
@@ -132,12 +141,10 @@ def test_a_file_that_cannot_be_written_comes_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("end", "how"), [("exit 3", "failed with exit code 3"), ("kill -KILL $$", "ended by SIGKILL")])
 def test_what_failed_comes_again_and_what_did_not_comes_once(tmp_path: Path, end: str, how: str) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         for text in ("one", "bad", "two"):
-            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+            ok(cli(env, "--as", "alice", "send", "bob", text))
         log = tmp_path / "log"
         handler = f'read said; echo "$said" >> "{log}"; test "$said" != bad || test -e "{tmp_path}/mended" || {{ {end}; }}'
         for _ in range(2):
@@ -154,12 +161,10 @@ def test_what_failed_comes_again_and_what_did_not_comes_once(tmp_path: Path, end
 
 
 def test_the_hint_passes_over_it(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         for text in ("bad", "good"):
-            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+            ok(cli(env, "--as", "alice", "send", "bob", text))
         failed = cli(bob, "listen", "--exec", "false")
         words = added(failed)
         assert ok(cli(bob, "listen", *words, "-n", "1", "--exec", "cat")).out == "good"
@@ -167,36 +172,30 @@ def test_the_hint_passes_over_it(tmp_path: Path) -> None:
 
 
 def test_passed_over_it_stays_so_if_nothing_follows(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "bad"))
+        ok(cli(env, "--as", "alice", "send", "bob", "bad"))
         words = added(cli(bob, "listen", "--exec", "false"))
         assert cli(bob, "listen", *words, "--timeout", "1ms", "--exec", "cat").code == 8
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "good"))
+        ok(cli(env, "--as", "alice", "send", "bob", "good"))
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "good"
 
 
 def test_what_is_printed_does_not_count_as_handled(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         cli(bob, "listen", "--timeout", "1ms")
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "bad"))
+        ok(cli(env, "--as", "alice", "send", "bob", "bad"))
         assert cli(bob, "listen", "--exec", "false").code == 1
         assert ok(cli(bob, "listen", "-n", "1", "--json")).data[0]["text"] == "bad"
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "bad"
 
 
 def test_a_first_handler_is_given_what_comes_from_then_on(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "printed before"))
+    with bobs_machine(tmp_path) as (env, bob):
+        ok(cli(env, "--as", "alice", "send", "bob", "printed before"))
         ok(cli(bob, "listen", "-n", "1"))
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "waits at the broker"))
+        ok(cli(env, "--as", "alice", "send", "bob", "waits at the broker"))
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "waits at the broker"
 
 
@@ -209,11 +208,9 @@ def test_a_guest_is_told_that_it_does_not_come_again(env: Env) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
-        ok(cli(broker.env, "--as", "alice", "send", "bob", "slowly"))
+        ok(cli(env, "--as", "alice", "send", "bob", "slowly"))
         begun, pipe = tmp_path / "begun", tmp_path / "pipe"
         os.mkfifo(pipe)
         held = os.open(pipe, os.O_RDWR)  # the handler ends when this does, even if nobody else ends it
@@ -226,12 +223,10 @@ def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number
 
 
 def test_a_handler_that_puts_things_in_order_has_handled_it(tmp_path: Path) -> None:
-    with BrokerProcess(tmp_path) as broker:
-        bob = {**broker.env, "SECURECHAT_HOME": str(tmp_path / "bob's")}
-        ok(cli(bob, "init", "bob"))
+    with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         for text in ("one", "two"):
-            ok(cli(broker.env, "--as", "alice", "send", "bob", text))
+            ok(cli(env, "--as", "alice", "send", "bob", text))
         handler = "trap 'echo in order; exit 0' TERM; cat; echo; while :; do sleep 0.05; done"
         with Running(cli_command("listen", "--exec", handler), bob) as running:
             running.out.has("one")
