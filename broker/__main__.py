@@ -11,11 +11,11 @@ import click
 
 from broker import cli_admin, cli_care
 from broker.cli_admin import DEFAULT_PORT
-from broker.cli_serve import ALL, serve
+from broker.cli_serve import serve
 from broker.options import duration, size_option
 from broker.quota import Quota
 from core.errors import SecureChatError
-from core.places import default_data_dir
+from core.places import EVERYWHERE, default_data_dir
 
 _data = click.option(
     "--data",
@@ -25,7 +25,7 @@ _data = click.option(
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", default=ALL[0], show_default=True, help="Address to listen on.")
+@click.option("--host", default=EVERYWHERE[0], show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any.")
 @_data
 @click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited.")

@@ -16,7 +16,7 @@ from core.address import BrokerAddress
 from core.encoding import b64url, from_b64url
 from core.errors import BadAddress, BrokerFailed
 from core.names import check_name
-from core.places import FILE_NAME, decode_connection_file
+from core.places import FILE_NAME, ConnectionFile, decode_connection_file
 
 
 def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port: int) -> tuple[str, str]:
@@ -26,8 +26,16 @@ def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port
     now = int(time.time())
     key = b64url(keys.public)
     _append(folder, Invited(key, uses, now + int(seconds), now))
-    address = BrokerAddress((host,), _port(folder, default_port), load_or_make_keys(folder).public)
+    running = listening(folder)
+    address = BrokerAddress((host,), running.port if running else default_port, load_or_make_keys(folder).public)
     return f"{address.url}/{b64url(keys.secret)}", invite_name(key)
+
+
+def listening(folder: Path) -> ConnectionFile | None:
+    """Where the broker of this folder listens; None if it does not run."""
+    with contextlib.suppress(OSError, BadAddress):
+        return decode_connection_file((folder / FILE_NAME).read_bytes())
+    return None
 
 
 def invite_name(key: str) -> str:
@@ -66,9 +74,3 @@ def _append(folder: Path, event: LogEvent) -> None:
             append(database, [event])
         except sqlite3.Error as error:
             raise BrokerFailed(why=f"The log in {folder} cannot be written: {error}.") from error
-
-
-def _port(folder: Path, default: int) -> int:
-    with contextlib.suppress(OSError, BadAddress):
-        return decode_connection_file((folder / FILE_NAME).read_bytes()).port
-    return default

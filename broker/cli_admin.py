@@ -30,6 +30,13 @@ def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
     click.echo(
         f"good for {uses} until {day(time.time() + days * 86_400)}; revoke it with: securechat-broker revoke {name}", err=True
     )
+    running = admin.listening(folder)
+    if running and running.is_local and host is None:
+        click.echo(
+            f"warning: the broker listens on {running.host} only, where no other machine reaches it; "
+            "start it with --host 0.0.0.0, as 'make broker' does",
+            err=True,
+        )
 
 
 @click.command()

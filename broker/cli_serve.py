@@ -10,10 +10,10 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from core.errors import BrokerFailed
-from core.places import ConnectionFile
+from core.places import EVERYWHERE, ConnectionFile
 
 if TYPE_CHECKING:
     from broker.blob_storage import BlobDisk
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from broker.storage import SqliteStorage
 
 log = logging.getLogger("broker")
-
-ALL: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen by --host and guarded by ZAP
 
 
 def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, rate: int, metrics: int | None) -> None:
@@ -62,7 +60,7 @@ def serve(host: str, port: int, data: Path, *, open_to_all: bool, quota: Quota, 
         blobs.start(server.wake)
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, lambda *_: server.stop())
-        content = ConnectionFile.describe("127.0.0.1" if number in ALL else number, server.port, keys.public, os.getpid())
+        content = ConnectionFile.describe(number, server.port, keys.public, os.getpid())
         try:
             with (
                 _numbers(metrics, server.router, storage, mail, blobs) as given,
@@ -97,7 +95,7 @@ def _tell(content: ConnectionFile, number: str, *, found: bool, open_to_all: boo
     from broker.binding import outward_address
 
     if open_to_all:
-        others = content.address.at(outward_address() if number in ALL else number)
+        others = content.address.at(outward_address() if number in EVERYWHERE else number)
         log.info("Other machines connect to %s", others.url)
     else:
         log.info("Only this machine is let in, and who is invited: securechat-broker invite")

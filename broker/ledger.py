@@ -10,7 +10,11 @@ import msgspec
 
 from core.bundle import SignedBundle
 from core.encoding import b64url
-from core.errors import LogDamaged
+from core.errors import SecureChatError
+
+
+class LogDamaged(SecureChatError):
+    """The broker's log of names is damaged; restore it from a backup."""
 
 
 class Claimed(msgspec.Struct, frozen=True, tag_field="event", tag="claimed"):

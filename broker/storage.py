@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from broker.disk import Disk, Trouble, open_database
-from broker.ledger import LogEvent, decode_event, encode_event
-from core.errors import LogDamaged
+from broker.ledger import LogDamaged, LogEvent, decode_event, encode_event
 
 LOG_NAME: Final = "names.db"
 LOG_VERSION: Final = 1

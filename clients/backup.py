@@ -26,7 +26,7 @@ from clients.new_file import new_file
 from clients.profiles import DATABASE, OpenProfile
 from clients.store import Store
 from core.encoding import pack, unpack
-from core.errors import BackupDamaged, KeystoreDamaged, KeystoreUnwritable, NotABackup, ProfileExists, RecordDamaged
+from core.errors import KeystoreDamaged, KeystoreUnwritable, ProfileExists, RecordDamaged, SecureChatError
 from core.limits import FILE_CHUNK, FILE_KEY_BYTES
 from core.outbox import Outgoing
 from core.profile import Profile
@@ -38,6 +38,16 @@ _MAGIC: Final = b"securechat backup 1\n"
 _NAME: Final = b"backup"
 _LENGTH: Final = 4
 _HEAD_MAX: Final = 2 * 1024 * 1024  # a keystore has at most 1 MiB
+
+
+class NotABackup(SecureChatError):
+    """{path} is no backup of a profile: {why}. Nothing was restored."""
+
+
+class BackupDamaged(SecureChatError):
+    """The backup {path} is damaged or not all there. Nothing was restored."""
+
+    hint = "Copy it again from where it was made, or take an older one."
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):

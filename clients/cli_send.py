@@ -188,11 +188,16 @@ def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...]
 def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str]) -> int:
     content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
+    if client.profile and (away := client.status.error):
+        terminal.say(f"{away} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
     outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)
     late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if how.delivered else []
     code = exit_code_of(outcomes.values())
     if late and code == OK:
         code = TIMEOUT
+    problem = client.status.error
+    if code != OK and problem is not None:
+        code = NETWORK
     if terminal.as_json:
         values = {name: outcome.value for name, outcome in outcomes.items()}
         about = {} if isinstance(content, str) else content_json(content)
@@ -200,11 +205,10 @@ def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, 
             "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": how.everyone,
             "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": code,
         })  # fmt: skip
-    problem = client.status.error
     report(terminal, id_, outcomes, problem, kept=client.profile is not None)
     if late:
         terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
-    return NETWORK if code != OK and problem is not None else code
+    return code
 
 
 def _uploaded(client: ChatClient, terminal: Terminal, path: Path) -> File:
@@ -233,7 +237,8 @@ def report(
             slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
             why = str(problem or slowed).rstrip(".")
             then = "it waits in the outbox, and goes out when this profile next connects" if kept else "nothing was kept"
-            terminal.warn(f"{click.style('unanswered', fg='red')} for {listing(names)}: {why}; {then}")
+            word = "queued" if kept and outcome is Outcome.QUEUED else "unanswered"
+            terminal.warn(f"{click.style(word, fg='red')} for {listing(names)}: {why}; {then}")
             terminal.warn(f"hint: {'securechat-cli outbox retry' if kept else 'send it again'}")
 
 

@@ -34,6 +34,12 @@ DEFAULT_TIMEOUT: Final = 10.0
 GUEST_PREFIX: Final = "guest-"
 
 
+class ProfileNeeded(errors.SecureChatError):
+    """This takes a profile, and {who}."""
+
+    hint = "{advice}"
+
+
 class Duration(click.ParamType[float]):
     """A time such as 10s, 500ms or 2m, in seconds; a plain number is seconds."""
 
@@ -172,20 +178,28 @@ def profile_name(settings: Settings) -> str | None:
 
 
 @contextlib.contextmanager
-def open_profile(settings: Settings) -> Iterator[OpenProfile]:
-    """The profile to act as, unlocked; raises ProfileMissing where there is none, and what stands in the way."""
+def open_profile(settings: Settings, guests: str = "") -> Iterator[OpenProfile]:
+    """The profile to act as, unlocked; raises ProfileNeeded and ProfileMissing where there is none, and what stands in the way.
+
+    ``guests`` says what a guest does instead, where there is something.
+    """
     from clients.keystore import Keystore
     from clients.profiles import OpenProfile
 
     name = profile_name(settings)
     if name is None:
-        raise errors.ProfileMissing(name=guest_name(settings) or "NAME")
+        guest = guest_name(settings)
+        make = f"Make one with: securechat-cli init {guest or 'NAME'}"
+        who = f"{guest} is a guest" if guest else _none_here(settings)
+        raise ProfileNeeded(who=who, advice=f"{make}; {guests}" if guest and guests else make)
     home = home_of(settings)
     passphrase = None
     if Keystore(home, name).needs_passphrase:
         passphrase = read_passphrase(settings, f"Passphrase of {name}")
         if passphrase is None:
             raise errors.KeystoreLocked
+    elif settings.passphrase_file is not None:
+        settings.terminal.warn(f"{name} has no passphrase: {settings.passphrase_file} was not read")
     with contextlib.closing(OpenProfile(home, name, passphrase)) as profile:
         yield profile
 
@@ -216,12 +230,19 @@ def open_client(settings: Settings, mode: Mode, timeout: float, *, offline: bool
 
 @contextlib.contextmanager
 def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
-    """Whoever was asked for: an unlocked profile, or a guest's name."""
+    """Whoever was asked for: an unlocked profile, or a guest's name. Raises as ``open_profile`` does."""
     if profile_name(settings) is not None:
         with open_profile(settings) as profile:
             yield profile
-    else:
-        yield guest_name(settings) or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
+        return
+    guest = guest_name(settings)
+    if guest is None and (settings.home or settings.passphrase_file):  # nobody has those for a guest
+        raise ProfileNeeded(who=_none_here(settings), advice="Make one with: securechat-cli init NAME")
+    yield guest or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
+
+
+def _none_here(settings: Settings) -> str:
+    return f"there is none in {settings.home}" if settings.home else "there is none here"
 
 
 def is_nameless(client: ChatClient) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import hmac
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,8 @@ from core.rsa import SigningKey
 
 if TYPE_CHECKING:
     from clients.others import Others
+
+_GUESTS: Final = "a guest decides where it talks: /{word} {peer} in 'securechat-cli chat', or on the page"
 
 
 @click.command()
@@ -80,7 +82,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
     """
     settings = merge(context, **options)
     terminal = settings.terminal
-    with open_profile(settings) as profile:
+    with open_profile(settings, _GUESTS.format(word="verify", peer=peer)) as profile:
         pin = profile.others.pin(normalise_name(peer))
         shown = profile.others.number(pin)
         matches = yes
@@ -106,7 +108,7 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
 def trust(context: click.Context, /, peer: str, **options: Any) -> None:
     """Accept the key that PEER uses now, and end a block."""
     settings = merge(context, **options)
-    with open_profile(settings) as profile:
+    with open_profile(settings, _GUESTS.format(word="trust", peer=peer)) as profile:
         settings.terminal.say(accept(profile.others, normalise_name(peer)))
 
 
@@ -133,7 +135,7 @@ def same_number(typed: str, shown: str) -> bool:
 def block(context: click.Context, /, peer: str, **options: Any) -> None:
     """Send nothing to PEER, and take nothing from them."""
     settings = merge(context, **options)
-    with open_profile(settings) as profile:
+    with open_profile(settings, _GUESTS.format(word="block", peer=peer)) as profile:
         pin = profile.others.block(normalise_name(peer))
     settings.terminal.say(f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}")
 

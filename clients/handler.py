@@ -13,9 +13,15 @@ from clients.programs import how_it_ended
 from clients.view import iso, message_json, text_of
 from core.content import File, Text
 from core.encoding import b64url
-from core.errors import HandlerFailed
+from core.errors import SecureChatError
 from core.events import Message
 from core.names import EVERYONE
+
+
+class HandlerFailed(SecureChatError):
+    """The message {id} from {user} does not count as handled: {why}."""
+
+    hint = "{advice}"
 
 
 def handle(command: str, message: Message, saved: Path | None, *, as_json: bool, kept: bool) -> int | None:

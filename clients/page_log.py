@@ -18,6 +18,8 @@ from core.events import Outcome, Trust
 BLOCK: Final = 10
 _FOLD_CHARS: Final = 1500
 _FOLD_LINES: Final = 25
+# Two spaces stand behind a sentence, too. A run is looked at from its beginning only: a sender may send nothing but spaces.
+_COLUMN: Final = re.compile(r"(?<![ \t.!?:])(?: {2,}+|\t++)\S")
 _SAME_BREATH: Final = 300.0  # seconds within which a sender's name is not repeated
 
 SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
@@ -113,31 +115,36 @@ def _follows(line: Line, before: Line | None) -> bool:
     return (
         before is not None
         and before.kind is LineKind.MESSAGE
-        and before.sender == line.sender
+        and (before.sender, before.kid) == (line.sender, line.kid)
         and abs(line.when - before.when) < _SAME_BREATH
-        and line.trust is not Trust.CHANGED
     )
 
 
 def _who(line: Line, before: Line | None) -> str:
     if line.mine or _follows(line, before):
         return ""
-    changed = ' <span class="sc-warn">⚠ another key than before</span>' if line.trust is Trust.CHANGED else ""
-    return f'<div class="sc-who">{plain(line.sender)}{changed}</div>'
+    renewed = ' <span class="sc-renewed">· a guest with a new key</span>' if line.trust is Trust.RENEWED else ""
+    return f'<div class="sc-who">{plain(line.sender)}{renewed}</div>'
 
 
 def body(text: str) -> str:
     """A message's text; what is long is folded."""
+    kind = "sc-text sc-columns" if _is_in_columns(text) else "sc-text"
     if len(text) <= _FOLD_CHARS and text.count("\n") < _FOLD_LINES:
-        return f'<div class="sc-text">{plain(text)}</div>'
+        return f'<div class="{kind}">{plain(text)}</div>'
     head = "\n".join(text[:_FOLD_CHARS].split("\n")[: _FOLD_LINES - 1])
     rest = text[len(head) :]
     size = f"{len(text):,} characters, {text.count(chr(10)) + 1:,} lines"
     return (
-        f'<div class="sc-text">{plain(head)}</div>'
+        f'<div class="{kind}">{plain(head)}</div>'
         f'<details class="sc-fold"><summary>Show all ({size})</summary>'
-        f'<div class="sc-text">{plain(rest)}</div></details>'
+        f'<div class="{kind}">{plain(rest)}</div></details>'
     )
+
+
+def _is_in_columns(text: str) -> bool:
+    """Whether it was set in a terminal's letters, all of one width: what programs print is, and source code."""
+    return sum(1 for row in text.split("\n") if _COLUMN.search(row)) > 1
 
 
 def _meta(line: Line) -> str:

@@ -55,9 +55,10 @@ _RULES: Final = """
 .st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
 .sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
+.sc-renewed { color: var(--sc-quiet); font-weight: 400; }
 .sc-head span:not(.sc-warn, .sc-verified, .sc-elsewhere) { color: var(--sc-quiet); }
 .sc-head .sc-elsewhere { display: none; }
-.sc-head .sc-warn::before, .sc-head .sc-verified::before { content: "· "; color: var(--sc-quiet); margin-left: .3em; }
+.sc-head :is(.sc-warn, .sc-verified, .sc-renewed)::before { content: "· "; color: var(--sc-quiet); margin-left: .3em; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 .sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
 
@@ -65,7 +66,7 @@ _RULES: Final = """
 .sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
 .sc-keys span { color: var(--sc-quiet); }
 .sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
-.sc-number { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.sc-number, .sc-columns { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .sc-how { margin: 0; }
 .sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
 
@@ -85,6 +86,7 @@ _RULES: Final = """
 .sc-theirs .sc-bubble { border-bottom-left-radius: .25rem; }
 .sc-mine .sc-bubble { border-bottom-right-radius: .25rem; background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
 .sc-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.45; tab-size: 4; unicode-bidi: plaintext; }
+.sc-columns { white-space: pre; overflow-x: auto; min-width: 0; font-size: .82rem; tab-size: 8; }
 .sc-fold summary { cursor: pointer; color: var(--sc-quiet); font-size: .82rem; padding: .3rem 0; }
 .sc-fold { flex-basis: 100%; }
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }

@@ -21,6 +21,7 @@ from core.names import EVERYONE, fingerprint, short_fingerprint
 _MARKS: Final = {Trust.VERIFIED: ":green[✓]", Trust.CHANGED: ":red[⚠]", Trust.BLOCKED: ":gray[blocked]"}
 _BADGES: Final = {
     Trust.VERIFIED: '<span class="sc-verified">✓ verified</span>',
+    Trust.RENEWED: '<span class="sc-renewed">a guest with a new key</span>',
     Trust.CHANGED: '<span class="sc-warn">⚠ another key than before</span>',
     Trust.BLOCKED: '<span class="sc-warn">blocked by you</span>',
 }
@@ -50,7 +51,7 @@ def draw_verify(chat: Chat) -> None:
     if found is None:
         return
     _, pin = found
-    label = "Safety number" if pin.verified and not pin.offered else "Verify"
+    label = "Key" if pin.verified and not pin.offered else "Verify"
     kid = short_fingerprint(pin.offered or pin.kid)
     st.button(f"{label} `{kid}`", key="verify", type="tertiary", on_click=chat.compare, args=(chat.current,))
 
@@ -115,12 +116,15 @@ def _dialog(chat: Chat, peer: str) -> None:
     number = others.number(pin)
     changed = pin.offered is not None
     which = " The number is that of the key in use now." if changed else ""
+    me = plain(others.user)
     command = (
-        f", or, having heard from you, with <code>securechat-cli verify {plain(others.user)}</code>" if pin.profile else ""
+        f"having heard from you, with <code>securechat-cli verify {me}</code>"
+        if pin.profile
+        else (f"in <code>securechat-cli chat</code>, with <code>/verify {me}</code>")
     )
     st.html(
         f'<p class="sc-how">If {plain(peer)} sees the same number, nobody sits between you. Compare over another channel, such '
-        f"as a call, or side by side.{which} {plain(peer)} finds it on the page under Verify{command}.</p>"
+        f"as a call, or side by side.{which} {plain(peer)} finds it on the page under Verify or, {command}.</p>"
     )
     groups = "".join(f"<span>{group}</span>" for group in number.split())
     with st.container(key="number", horizontal=True, horizontal_alignment="center", vertical_alignment="center"):

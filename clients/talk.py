@@ -43,7 +43,8 @@ COMMANDS: Final = {
     "everyone": "/everyone             talk to everyone who is here",
     "users": "/users                who is here, with fingerprints and trust",
     "verify": "/verify [NAME]        the number to compare with NAME; then /verify NAME yes",
-    "trust": "/trust [NAME]         accept the key that NAME uses now",
+    "trust": "/trust [NAME]         accept the key that NAME uses now, or end a block",
+    "block": "/block [NAME]         send nothing to NAME, and take nothing from them",
     "file": "/file PATH            send a file",
     "save": "/save [FOLDER]        fetch the last file of this conversation",
     "help": "/help                 this list; a line that begins with // is sent with one /",
@@ -193,6 +194,10 @@ class Talk:
             case "trust":
                 if self._client.others:
                     self._terminal.say(accept(self._client.others, normalise_name(self._named(rest))))
+            case "block":
+                if self._client.others:
+                    name = self._client.others.block(normalise_name(self._named(rest))).user
+                    self._terminal.say(f"{name} is blocked; {_unblock(name)}")
             case "file":
                 path = _place(_given(rest, "which file"))
                 check_file(path)

@@ -43,8 +43,9 @@ class LineKind(StrEnum):
 class Line:
     """One line of a conversation.
 
-    ``key`` is unique and stays; ``when`` is in seconds since 1970 (for a message, the sender's clock). ``outcomes`` says
-    for a message of one's own what became of each recipient's copy.
+    ``key`` is unique and stays; ``when`` is in seconds since 1970 (for a message, the sender's clock). ``kid`` (32 bytes) is
+    the key that a message which came was signed with. ``outcomes`` says for a message of one's own what became of each
+    recipient's copy.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Line:
     mine: bool = False
     suite: Suite | None = None
     trust: Trust | None = None
+    kid: bytes = b""
     outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -139,6 +141,7 @@ class Timeline:
                 file=_file(content),
                 suite=message.suite,
                 trust=message.trust,
+                kid=message.kid,
             )
         )
 

@@ -1,4 +1,4 @@
-"""Every error that SecureChat raises on purpose, in one tree.
+"""The errors that SecureChat raises on purpose, in one tree; one that a single module knows, it declares itself.
 
 A class's docstring is the sentence a person reads; ``{fields}`` in it are filled from the keyword arguments. ``hint`` is
 the next thing to try. No error ever carries plaintext, a private key, an invite or a passphrase. ::
@@ -29,7 +29,6 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   └── VersionRefused          no protocol version in common
     ├── UserAbsent              a recipient who is not connected
     ├── NobodyHere              Everyone, and nobody is connected
-    ├── LogDamaged              an event in the broker's log that does not parse
     ├── BrokerFailed            the broker cannot start or go on
     ├── KeystoreDamaged         a profile's keystore that is not whole
     ├── KeystoreLocked          a passphrase is needed
@@ -41,8 +40,6 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   └── RecordDamaged           … because what is in it was altered
     ├── NotWritten              a file that was asked for and could not be made
     │   └── AlreadyThere            … because something has its name
-    ├── NotABackup              a file that is no backup of a profile
-    ├── BackupDamaged           … or one that is not whole
     ├── ConfigBroken            a config.toml that is not understood
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
@@ -58,8 +55,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     │   ├── NoRoomForFile           … because the broker does not take it
     │   ├── FileGone                … because the broker does not have it
     │   └── FileDamaged             … because it is not what was sent
-    ├── TimeRanOut              an answer did not come in time
-    └── HandlerFailed           a program that was run for a message
+    └── TimeRanOut              an answer did not come in time
 """
 
 from __future__ import annotations
@@ -189,7 +185,7 @@ class MessageTooLong(SecureChatError):
 class BrokerUnreachable(SecureChatError):
     """The broker at {where} cannot be reached: {why}."""
 
-    hint = "Is it running? 'securechat-broker' starts one on this machine."
+    hint = "Is it running? 'securechat-broker' starts one where it is to run; 'securechat-cli doctor' tells more."
 
 
 class NoBrokerFound(BrokerUnreachable):
@@ -240,10 +236,6 @@ class UserAbsent(SecureChatError):
 
 class NobodyHere(UserAbsent):
     """Nobody else is connected, so nothing was sent."""
-
-
-class LogDamaged(SecureChatError):
-    """The broker's log of names is damaged; restore it from a backup."""
 
 
 class BrokerFailed(SecureChatError):
@@ -302,16 +294,6 @@ class AlreadyThere(NotWritten):
     """{path} is there already, and was left as it is."""
 
     hint = "Name a file that is not there yet."
-
-
-class NotABackup(SecureChatError):
-    """{path} is no backup of a profile: {why}. Nothing was restored."""
-
-
-class BackupDamaged(SecureChatError):
-    """The backup {path} is damaged or not all there. Nothing was restored."""
-
-    hint = "Copy it again from where it was made, or take an older one."
 
 
 class ConfigBroken(SecureChatError):
@@ -390,9 +372,3 @@ class FileGone(FileFailed):
 
 class FileDamaged(FileFailed):
     """{name} is not what was sent: {why}. Nothing of it was kept."""
-
-
-class HandlerFailed(SecureChatError):
-    """The message {id} from {user} does not count as handled: {why}."""
-
-    hint = "{advice}"

@@ -59,7 +59,8 @@ class Trust(StrEnum):
     NEW = "new"  # seen for the first time, and pinned
     PINNED = "pinned"  # the same as ever since
     VERIFIED = "verified"  # pinned, and compared by a person
-    CHANGED = "changed"  # another one than before under this name
+    RENEWED = "renewed"  # another one than before under a guest's name, whose keys last for one session
+    CHANGED = "changed"  # another one than the pinned; a person has to decide
     BLOCKED = "blocked"  # nothing is sent to this name or taken from it
 
 

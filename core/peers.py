@@ -28,7 +28,7 @@ class Peers:
         self.present: dict[str, Entry] = {}
         self.known = False  # whether there was a roster yet
         self._memory = memory
-        self._changed: set[str] = set()
+        self._renewed: set[str] = set()
         self._bundles: dict[str, tuple[Bundle, int]] = {}
         self._arriving: dict[str, Entry] | None = None
 
@@ -70,10 +70,10 @@ class Peers:
         if pin.blocked:
             return Trust.BLOCKED
         if pin.kid != kid:
-            return Trust.CHANGED
+            return Trust.CHANGED if holds(pin) else Trust.RENEWED
         if pin.verified is not None:
             return Trust.VERIFIED
-        return Trust.CHANGED if user in self._changed else Trust.PINNED
+        return Trust.RENEWED if user in self._renewed else Trust.PINNED
 
     def meet(self, user: str, kid: bytes, kind: Kind, now_ms: int) -> tuple[bool, list[Event]]:
         """Take note that ``user`` proved to hold ``kid``; returns whether that key may be used, and the news.
@@ -91,7 +91,7 @@ class Peers:
             return True, []
         accepted = pin.kid == kid
         if accepted:
-            self._changed.add(user)
+            self._renewed.add(user)
         return accepted, [PeerKeyChanged(user, before.kid, kid, accepted=accepted)]
 
     def blocks(self, user: str) -> bool:

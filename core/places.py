@@ -15,10 +15,14 @@ from core.errors import BadAddress
 
 APP: Final = "securechat"
 FILE_NAME: Final = "broker.json"
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared; what is bound is chosen by --host and guarded by ZAP
 
 
 class ConnectionFile(msgspec.Struct, frozen=True):
-    """What a running broker writes down for local clients: its address, and its process id."""
+    """What a running broker writes down for local clients: its address, and its process id.
+
+    ``host`` is the address that it listens on, which may be all of this machine's: ``0.0.0.0`` or ``::``.
+    """
 
     v: int
     url: str
@@ -29,14 +33,20 @@ class ConnectionFile(msgspec.Struct, frozen=True):
 
     @classmethod
     def describe(cls, host: str, port: int, key: bytes, pid: int) -> ConnectionFile:
-        """What to write for a broker with this CURVE public key (32 bytes)."""
-        address = BrokerAddress((f"[{host}]" if ":" in host else host,), port, key)
+        """What to write for a broker with this CURVE public key (32 bytes) that listens on ``host``."""
+        near = "127.0.0.1" if host in EVERYWHERE else host
+        address = BrokerAddress((f"[{near}]" if ":" in near else near,), port, key)
         return cls(v=1, url=address.url, host=host, port=port, key=b64url(key), pid=pid)
 
     @property
     def address(self) -> BrokerAddress:
         """The address in it; raises BadAddress."""
         return BrokerAddress.parse(self.url)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no other machine can reach it."""
+        return self.host == "::1" or self.host.startswith("127.")
 
 
 def default_data_dir() -> Path:

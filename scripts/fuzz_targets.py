@@ -14,7 +14,18 @@ from typing import Final
 import msgspec
 
 from broker.access import Access
-from broker.ledger import Admitted, Bundled, Claimed, Invited, Ledger, Released, Revoked, decode_event, encode_event
+from broker.ledger import (
+    Admitted,
+    Bundled,
+    Claimed,
+    Invited,
+    Ledger,
+    LogDamaged,
+    Released,
+    Revoked,
+    decode_event,
+    encode_event,
+)
 from broker.router import Router
 from core import frames, messages
 from core.address import BrokerAddress
@@ -31,7 +42,6 @@ from core.errors import (
     InvalidEnvelope,
     KeystoreDamaged,
     KeystoreLocked,
-    LogDamaged,
     RemoteProtocolError,
 )
 from core.identity import guest_identity

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from core.errors import BadAddress, KeystoreDamaged, LogDamaged
+from broker.ledger import LogDamaged
+from core.errors import BadAddress, KeystoreDamaged
 from scripts.fuzz import Crash, at_random, attempt
 from scripts.fuzz_targets import TARGETS, Target
 from tests.hostile import Boom

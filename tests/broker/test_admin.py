@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from broker.admin import read_ledger
+from broker.files import data_folder, load_or_make_keys
+from broker.storage import LOG_NAME, open_log
 from core.address import BrokerAddress
 from core.names import short_fingerprint
-from tests.broker_process import BrokerProcess, Finished, admin, cli, listening
+from core.places import FILE_NAME, ConnectionFile, encode_connection_file
+from tests.broker_process import BrokerProcess, Finished, admin, cli, environment, listening
 from tests.net import until
 
 
@@ -54,6 +58,19 @@ def test_an_invite_is_one_line_with_a_secret_of_its_own(broker: BrokerProcess) -
     raw = b"".join(path.read_bytes() for path in broker.data.iterdir() if path.is_file())
     assert one.invite not in raw  # the broker keeps the public half only
     assert first.out.strip().rpartition("/")[2].encode() not in raw
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_an_invite_to_a_broker_that_nobody_else_can_reach_says_so(tmp_path: Path, host: str, warned: bool) -> None:
+    with data_folder(tmp_path / "data") as folder:
+        open_log(folder / LOG_NAME).close()
+        keys, env = load_or_make_keys(folder), environment(tmp_path)
+        described = ConnectionFile.describe(host, 4242, keys.public, os.getpid())
+        (folder / FILE_NAME).write_bytes(encode_connection_file(described))
+        made = admin(folder, env, "invite")
+        assert BrokerAddress.parse(ok(made)).port == 4242
+        assert ("where no other machine reaches it" in made.err) is warned
+        assert "where no other machine reaches it" not in admin(folder, env, "invite", "--host", "tunnel.example.org").err
 
 
 def test_invites_are_listed_with_what_is_left_of_them(broker: BrokerProcess) -> None:

@@ -15,6 +15,7 @@ from broker.ledger import (
     Claimed,
     Invited,
     Ledger,
+    LogDamaged,
     LogEvent,
     Released,
     Revoked,
@@ -22,7 +23,6 @@ from broker.ledger import (
     encode_event,
 )
 from core.encoding import b64url
-from core.errors import LogDamaged
 
 NOW = 1_800_000_000
 KEYS = [b64url(bytes([number]) * 32) for number in range(5)]

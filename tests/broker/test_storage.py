@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.ledger import LogEvent, Released, encode_event
+from broker.ledger import LogDamaged, LogEvent, Released, encode_event
 from broker.storage import LOG_NAME, SqliteStorage, Storage, append, open_log
-from core.errors import BrokerFailed, LogDamaged
+from core.errors import BrokerFailed
 from tests.broker_process import ROOT
 from tests.net import PATIENCE, until
 

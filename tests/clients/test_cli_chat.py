@@ -330,3 +330,9 @@ def test_a_changed_key_is_told_with_what_to_type(town: tuple[Path, Env, Env]) ->
             chat.has("bob is now known by")
             chat.press("it is you" + ENTER)
             assert got(other, "it is you")["from"] == "alice"
+            chat.press("/block" + ENTER)
+            chat.has("bob is blocked; undo it with: /trust bob")
+            chat.press("not for you" + ENTER)
+            chat.has("You have blocked bob")
+            chat.press(CTRL_U + "/trust bob" + ENTER)
+            chat.has("bob is no longer blocked")

@@ -74,9 +74,28 @@ def test_a_sender_is_named_once_and_a_day_told_where_it_begins() -> None:
     assert block.count('class="sc-day"') == 2
 
 
-def test_another_key_is_told_in_every_message_that_shows_it() -> None:
-    (block,) = log_blocks([line(1), line(2, trust=Trust.CHANGED)], 50)
-    assert block.count("another key than before") == 1
+def test_another_key_under_the_same_name_is_told_where_it_begins() -> None:
+    first = line(1, kid=b"1" * 32)
+    second, third = (line(number, kid=b"2" * 32, trust=Trust.RENEWED) for number in (2, 3))
+    (block,) = log_blocks([first, second, third, line(4, kid=b"3" * 32, trust=Trust.RENEWED)], 50)
+    assert block.count('class="sc-who"') == 3
+    assert block.count("a guest with a new key") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "in_columns"),
+    [
+        ("Filesystem  Size\n/dev/sda1    30G", True),
+        ("a\tb\nc\td", True),
+        ("def f():\n    x = 1\n    return x", True),
+        ("One sentence.  And another!  And\na third.  That is all.", False),
+        ("one row  only", False),
+        ("plain\nlines\nof text ", False),
+    ],
+)
+def test_what_is_in_columns_stays_so(text: str, in_columns: bool) -> None:
+    (block,) = log_blocks([line(1, text)], 50)
+    assert ("sc-columns" in block) is in_columns
 
 
 def test_suite_and_outcome_are_told() -> None:

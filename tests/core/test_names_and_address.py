@@ -157,13 +157,17 @@ def test_typed_noise_is_refused_or_round_trips(noise: str) -> None:
         assert BrokerAddress.parse(address.url).url == address.url
 
 
-@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("192.0.2.7", "192.0.2.7"), ("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1")],
+)
 def test_connection_files_round_trip(host: str, shown: str) -> None:
     content = ConnectionFile.describe(host, 12345, KEY, 77)
     raw = encode_connection_file(content)
     assert decode_connection_file(raw) == content
     assert raw.endswith(b"}\n")
     assert content.address == BrokerAddress((shown,), 12345, KEY)
+    assert content.is_local is (host in ("127.0.0.1", "::1"))
 
 
 @pytest.mark.parametrize("pid", [1, 2**31 - 1])

@@ -86,10 +86,10 @@ def test_the_first_key_pins_and_the_next_is_told() -> None:
     peers = Peers(SessionMemory())
     assert peers.trust_of("bob", b"1") is Trust.NEW
     assert _meet(peers, b"1") == (True, [])
-    assert (peers.trust_of("bob", b"1"), peers.trust_of("bob", b"2")) == (Trust.PINNED, Trust.CHANGED)
+    assert (peers.trust_of("bob", b"1"), peers.trust_of("bob", b"2")) == (Trust.PINNED, Trust.RENEWED)
     assert _meet(peers, b"2") == (True, [PeerKeyChanged("bob", b"1", b"2", accepted=True)])
     assert _meet(peers, b"2") == (True, [])
-    assert peers.trust_of("bob", b"2") is Trust.CHANGED  # until a person says otherwise
+    assert peers.trust_of("bob", b"2") is Trust.RENEWED  # until a person says otherwise
     assert _meet(peers, b"1") == (True, [PeerKeyChanged("bob", b"2", b"1", accepted=True)])
 
 

@@ -443,10 +443,10 @@ def test_a_guests_new_key_is_news(world: World) -> None:
     assert [event for event in alice.events if isinstance(event, PeerKeyChanged)] == [
         PeerKeyChanged("bob", old, new, accepted=True)
     ]
-    assert [one.message.trust for one in alice.messages] == [Trust.PINNED, Trust.CHANGED]
+    assert [one.message.trust for one in alice.messages] == [Trust.PINNED, Trust.RENEWED]
     id_ = world.say(alice, "who?", "bob")
     assert alice.last(id_) == {"bob": Outcome.DELIVERED}
-    assert alice.session.peers.trust_of("bob", new) is Trust.CHANGED
+    assert alice.session.peers.trust_of("bob", new) is Trust.RENEWED
 
 
 # Files

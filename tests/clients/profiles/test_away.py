@@ -78,8 +78,10 @@ def test_a_retry_that_comes_to_nothing_says_so(town: Town) -> None:
 def test_what_the_broker_cannot_be_told_waits_in_the_outbox(town: Town) -> None:
     town.kill()
     for text in ("one", "two"):
-        done = cli(town.alice, "send", "bob", text, "--timeout", "300ms")
-        assert done.code == 3
+        done = cli(town.alice, "send", "bob", text, "--timeout", "300ms", "--json")
+        assert (done.code, done.data[-1]["exit"], done.data[-1]["recipients"]) == (3, 3, {"bob": "queued"})
+        assert "Trying for 0.3 s" in done.err
+        assert "queued for bob" in done.err
         assert "it waits in the outbox" in done.err
     waiting = ok(cli(town.alice, "outbox", "--json")).data
     assert [(line["to"], line["text"]) for line in waiting] == [(["bob"], "one"), (["bob"], "two")]

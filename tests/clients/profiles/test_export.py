@@ -59,4 +59,4 @@ def test_a_file_is_private_and_never_overwritten(alice: Env, bob: Env, tmp_path:
 def test_a_guest_has_nothing_to_export(alice: Env) -> None:
     done = cli(alice, "--as", "erin", "export")
     assert done.code == 1
-    assert "no profile 'erin'" in done.err
+    assert "erin is a guest" in done.err
