@@ -233,6 +233,8 @@ def report(
             terminal.warn(f"{click.style('unproven', fg='red')} for {listing(names)}: {why}")
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
+            if outcome is Outcome.ABSENT:
+                terminal.warn(f"hint: {errors.UserAbsent.hint} Nothing is kept for a name that is no profile's.")
         else:
             slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
             why = str(problem or slowed).rstrip(".")

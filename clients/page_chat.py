@@ -143,7 +143,8 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
 def _empty(chat: Chat) -> None:
     me, peer = chat.client.user, chat.current
     here = {other.user for other in chat.client.users()}
-    guest = next(name for name in ("carol", "dave", "erin", "frank") if name != me and name not in here)
+    taken = {me, *here, *(other.user for other in chat.client.audience())}
+    guest = next((name for name in ("carol", "dave", "erin", "frank") if name not in taken), "zoe")
     if peer == EVERYONE:
         title, how = "Nothing has been said yet.", "Write to everyone who is here, or have a terminal write to you:"
     elif peer in here:

@@ -171,7 +171,7 @@ def tail_of(output: bytes) -> str:
     """The last lines of a program's output, as much as a message may hold of it."""
     lines = output.decode("utf-8", "replace").rstrip().split("\n")
     # What a progress bar has drawn over is not there to be read on a terminal either.
-    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:]]
+    shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines[-_TAIL_LINES:]]
     text = "\n".join(shown)
     return text.encode()[-_TAIL_BYTES:].decode("utf-8", "ignore")
 

@@ -207,16 +207,16 @@ class _Prompt:
 
     def _account(self) -> int:
         """Say what was not sent: nobody is to leave believing that it was. Returns the exit code of all that was typed."""
-        each = [self._client.wait_sent(id_, 0) for id_ in self._talk.sent]
-        left = sum(not _settled(outcomes) for outcomes in each)
-        codes = {exit_code_of(outcomes.values()) for outcomes in each if _settled(outcomes)} | self._talk.failures
+        each = {id_: self._client.wait_sent(id_, 0) for id_ in self._talk.sent}
+        left = [id_ for id_, outcomes in each.items() if not _settled(outcomes)]
+        codes = {exit_code_of(each[id_].values()) for id_ in each if id_ not in left} | self._talk.failures
         if self._talk.transfers:
             self._terminal.warn(f"broken off: {self._talk.transfers}")
             codes.add(NETWORK)
         if left:
-            what = "1 message was" if left == 1 else f"{left} messages were"
-            kept = "; the outbox keeps it" if self._client.profile else "; nothing was kept"
-            self._terminal.warn(f"{what} not sent{kept}")
+            what, they = ("1 message was", "it") if len(left) == 1 else (f"{len(left)} messages were", "them")
+            kept = f"the outbox keeps {they}" if self._client.profile else "nothing was kept"
+            self._terminal.warn("\n  ".join([f"{what} not sent; {kept}:", *self._talk.open(left)]))
             codes.add(NETWORK)
         return min(codes - {OK}, default=OK)  # as among the copies of one message
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ from clients.talk_files import Above, Transfers
 from clients.telling import Teller, message_line, person_line, sent_line
 from clients.terminal import Terminal, faint
 from clients.ticks import Ticks
-from clients.view import clean, order_notes, outcome_word, text_of
+from clients.view import clean, listing, order_notes, outcome_word, text_of
 from core import errors
 from core.content import File
 from core.events import (
@@ -142,11 +142,14 @@ class Talk:
                 self._teller.tell(event)
 
     def _lost(self, sent: MessageSent, user: str, outcome: Outcome) -> None:
-        text = " ".join(text_of(sent.content).split())
-        start = text if len(text) <= _START else f"{text[:_START]}..."
-        self._terminal.warn(f"{click.style('not sent', fg='red')} to {user}: {outcome_word(outcome)}: {start}")
+        self._terminal.warn(f"{click.style('not sent', fg='red')} to {user}: {outcome_word(outcome)}: {_beginning(sent)}")
         if outcome in (Outcome.CHANGED, Outcome.BLOCKED):
             self._terminal.warn(f"hint: {_advice(user) if outcome is Outcome.CHANGED else _unblock(user)}")
+
+    def open(self, ids: Iterable[bytes]) -> list[str]:
+        """Those of these messages whose fate is open: to whom each is, and how it begins."""
+        found = [sent for id_ in ids if (sent := self.ticks.open(id_))]
+        return [f"to {'everyone' if sent.everyone else listing(sent.to)}: {_beginning(sent)}" for sent in found]
 
     # What is typed
 
@@ -254,6 +257,11 @@ class Talk:
             raise _Unclear(f"That is another number. Somebody may sit between you and {name}.")
         others.verify(shown)  # raises if the key is no longer the one whose number was shown
         self._terminal.say(f"{name} is verified")
+
+
+def _beginning(sent: MessageSent) -> str:
+    text = " ".join(text_of(sent.content).split())
+    return text if len(text) <= _START else f"{text[:_START]}..."
 
 
 class _Unclear(Exception):

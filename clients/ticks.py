@@ -44,6 +44,11 @@ class Ticks:
         one.outcomes[receipt.user] = receipt.outcome
         return one.message if receipt.outcome.final and not receipt.outcome.safe else None
 
+    def open(self, id_: bytes) -> MessageSent | None:
+        """The message with this id, if something better or worse may still become of it."""
+        one = self._sent.get(id_)
+        return one.message if one else None
+
     def summary(self) -> str:
         """``✓✓ delivered``, or ``2x ✓ stored · … queued``; empty before the first message."""
         counts = Counter(tick(one.outcomes) for one in self._sent.values())

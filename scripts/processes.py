@@ -103,7 +103,9 @@ class Processes:
         for name, process in self._running:
             code = process.poll()
             if code is not None:
-                raise Failed(f"{name} ended ({_told(code)}); what it said about that stands above.")
+                if code < 0:
+                    raise Failed(f"{name} was ended by {signal.Signals(-code).name}.")
+                raise Failed(f"{name} ended with exit code {code}; what it said about that stands above.")
         time.sleep(_PAUSE)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
@@ -190,7 +192,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _told(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -203,7 +203,7 @@ def test_a_profile_and_what_it_can(alice: Person, bob: Person) -> None:
         got(there, "while bob is away")
         assert "delivered" in alice.run("securechat-cli send --wait delivered --timeout 1h bob 'tell me when he has it'")
         alice.run("securechat-cli outbox retry")
-        alice.run("securechat-cli history bob --search backup")
+        alice.run("securechat-cli history bob --search away")
         (alice.folder / "report.pdf").write_bytes(b"%PDF")
         alice.run("securechat-cli send bob 'the numbers' -f report.pdf")
         with alice.at_a_terminal("securechat-cli chat bob") as terminal:

@@ -147,7 +147,7 @@ def test_run_ends_with_a_sentence_when_the_broker_dies(environ: dict[str, str], 
         pid = connection_file(environ)["pid"]
         assert isinstance(pid, int)
         os.kill(pid, signal.SIGKILL)
-        assert run.communicate()[1].splitlines()[-1] == "The broker ended (SIGKILL); what it said about that stands above."
+        assert run.communicate()[1].splitlines()[-1] == "The broker was ended by SIGKILL."
     assert run.returncode == 1
     assert port_is_free(ui_port)
 

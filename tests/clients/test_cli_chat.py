@@ -242,7 +242,8 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
             chat.has("alice to bob: too late")
             chat.press(CTRL_D)
             assert chat.wait() == 3
-            assert "1 message was not sent; the outbox keeps it" in chat.text
+            assert "1 message was not sent; the outbox keeps it:" in chat.text
+            assert chat.text.rstrip().endswith("  to bob: too late")
         (waiting,) = ok(cli(env, "outbox", "--json")).data
         assert waiting["text"] == "too late"
         broker.close()

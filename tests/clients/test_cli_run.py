@@ -237,6 +237,7 @@ def test_a_passphrase_is_read_once_and_before(tmp_path: Path) -> None:
 def test_the_last_lines() -> None:
     assert tail_of(b"") == ""
     assert tail_of(b"one\r\ntwo\r\n\n\n") == "one\ntwo"
+    assert tail_of(b"one  \n two\t \nthree") == "one\n two\nthree"
     assert tail_of(b"  1 %\r 50 %\r100 %\nall\n") == "100 %\nall"
     many = b"".join(b"%d\n" % number for number in range(100))
     assert tail_of(many) == "\n".join(map(str, range(80, 100)))
