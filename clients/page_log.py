@@ -19,7 +19,7 @@ BLOCK: Final = 10
 _FOLD_CHARS: Final = 1500
 _FOLD_LINES: Final = 25
 # Two spaces stand behind a sentence, too. A run is looked at from its beginning only: a sender may send nothing but spaces.
-_COLUMN: Final = re.compile(r"(?<![ \t.!?:])(?: {2,}+|\t++)\S")
+_COLUMN: Final = re.compile(r"(?<=[^\s.!?:])(?: {2,}+|\t++)\S")
 _SAME_BREATH: Final = 300.0  # seconds within which a sender's name is not repeated
 
 SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
@@ -143,7 +143,7 @@ def body(text: str) -> str:
 
 
 def _is_in_columns(text: str) -> bool:
-    """Whether it was set in a terminal's letters, all of one width: what programs print is, and source code."""
+    """Whether it was set in a terminal's letters, all of one width, as the tables are that programs print."""
     return sum(1 for row in text.split("\n") if _COLUMN.search(row)) > 1
 
 

@@ -87,7 +87,7 @@ def test_another_key_under_the_same_name_is_told_where_it_begins() -> None:
     [
         ("Filesystem  Size\n/dev/sda1    30G", True),
         ("a\tb\nc\td", True),
-        ("def f():\n    x = 1\n    return x", True),
+        ("- a list\n    - with what belongs\n    - to it", False),
         ("One sentence.  And another!  And\na third.  That is all.", False),
         ("one row  only", False),
         ("plain\nlines\nof text ", False),
