@@ -26,7 +26,7 @@ from clients.new_file import new_file
 from clients.profiles import DATABASE, OpenProfile
 from clients.store import Store
 from core.encoding import pack, unpack
-from core.errors import KeystoreDamaged, KeystoreUnwritable, ProfileExists, RecordDamaged, SecureChatError
+from core.errors import KeystoreDamaged, KeystoreUnwritable, ProfileExists, RecordDamaged, SecureChatError, StoreFailed
 from core.limits import FILE_CHUNK, FILE_KEY_BYTES
 from core.outbox import Outgoing
 from core.profile import Profile
@@ -34,6 +34,7 @@ from core.rsa import OpeningKey
 from core.sealed_file import SEALED_CHUNK, chunk_count, open_chunk, seal_chunk, sealed_size
 from core.vault import Records, is_locked, unlock
 
+DRAFT: Final = ".restore-"
 _MAGIC: Final = b"securechat backup 1\n"
 _NAME: Final = b"backup"
 _LENGTH: Final = 4
@@ -109,6 +110,10 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
                 target.folder.parent.mkdir(parents=True, exist_ok=True)
                 Keystore(draft, profile.user).folder.rename(target.folder)
                 sync_folder(target.folder.parent)
+        except RecordDamaged:
+            raise BackupDamaged(path=path) from None
+        except StoreFailed as error:  # it names the draft, which nobody knows and which is gone
+            raise NotABackup(path=path, why=f"the database in it cannot be used: {error.fields['why']}") from error
         except OSError as error:
             raise KeystoreUnwritable(path=target.folder, why=error.strerror or str(error)) from error
     return Restored(profile.user, profile.kid, is_locked(keystore), tuple(given_up))
@@ -125,13 +130,15 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _head(file: BinaryIO, path: Path) -> tuple[bytes, bytes]:
-    if file.read(len(_MAGIC)) != _MAGIC:
-        raise NotABackup(path=path, why="it begins otherwise")
-    length = int.from_bytes(file.read(_LENGTH), "big")
     try:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise NotABackup(path=path, why="it begins otherwise")
+        length = int.from_bytes(file.read(_LENGTH), "big")
         keystore, record = unpack(file.read(min(length, _HEAD_MAX)), 2)
     except ValueError:
         raise BackupDamaged(path=path) from None
+    except OSError as error:
+        raise NotABackup(path=path, why=error.strerror) from error
     return keystore, record
 
 
@@ -148,7 +155,7 @@ def _database(file: BinaryIO, sealed: _Sealed, path: Path) -> Iterator[bytes]:
 def _draft(home: Path) -> Iterator[Path]:
     """A folder like a home, on the same disk, which is gone in the end with what is in it."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".restore-", dir=home))
+    draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=home))
     try:
         yield draft
     finally:

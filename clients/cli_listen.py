@@ -69,7 +69,7 @@ def listen(
     Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
     profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
     is remembered apart from how far they are printed. SIGTERM and Ctrl-C reach CMD and all that it started; what has not ended
-    10 seconds later is killed.
+    10 seconds later is killed. CMD has no terminal to ask at.
 
     \b
     securechat-cli --as bob listen

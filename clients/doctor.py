@@ -17,6 +17,7 @@ from typing import Final
 
 import zmq
 
+from clients.backup import DRAFT
 from clients.chat import ChatClient
 from clients.config_file import config_path, with_config
 from clients.database import look_into
@@ -120,6 +121,9 @@ def check_home(home: Path) -> Finding:
             return Finding(
                 "home", ok=False, text=f"other users can write to {folder}", advice=f"Mend it with: chmod go-w {folder}"
             )
+    if left := sorted(home.glob(f"{DRAFT}*")):
+        text = f"{left[0]} was left behind by a restore that was killed, with keys in it"
+        return Finding("home", ok=False, text=text, advice=f"Unless one is under way, delete it with: rm -r {left[0]}")
     kept = f"profiles: {', '.join(names)}" if names else "no profile; a guest needs none"
     return Finding("home", ok=True, text=f"{home}, {kept}")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
+log = logging.getLogger("securechat.lane")
 
 
 class Lane:
@@ -25,12 +28,11 @@ class Lane:
                 self._thread.start()
 
     def _run(self) -> None:
-        try:
-            while work := self._next():
+        while work := self._next():
+            try:
                 work()
-        except BaseException:
-            self._thread = None  # a mistake in one of them is no reason to do no other
-            raise
+            except Exception:  # a mistake in one of them is no reason to do no other
+                log.exception("what was to be done failed")
 
     def _next(self) -> Callable[[], None] | None:
         with self._lock:

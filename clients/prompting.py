@@ -79,14 +79,13 @@ class _Prompt:
     def __init__(self, client: ChatClient, terminal: Terminal, to: str, ticks: Ticks) -> None:
         self._client = client
         self._terminal = terminal
-        self._ascii = not terminal.can_print("✓✗…·")
         self._talk = Talk(client, terminal, to, ticks, self._above, self._changed)
         self._session: PromptSession[str] = PromptSession(
-            lambda: self._plain(self._talk.prompt()),
+            lambda: terminal.shown(self._talk.prompt()),
             history=InMemoryHistory(),
             completer=_Names(self._talk),
             complete_style=CompleteStyle.READLINE_LIKE,
-            bottom_toolbar=lambda: self._plain(f" {self._talk.state()}"),
+            bottom_toolbar=lambda: terminal.shown(f" {self._talk.state()}"),
             key_bindings=_keys(),
             erase_when_done=True,  # the line comes back as a message, once it is one
         )
@@ -95,7 +94,7 @@ class _Prompt:
         """A line from before."""
         if line.kind is not LineKind.MESSAGE:
             return faint(f"{moment(line.when)} {line.text}")
-        became = f" {faint(self._plain(f'[{tick(line.outcomes)}]'))}" if line.mine else ""
+        became = f" {faint(f'[{tick(line.outcomes)}]')}" if line.mine else ""
         return under(f"{faint(moment(line.when))} {strong(line.sender)}{became}", clean(line.text))
 
     def _changed(self) -> None:
@@ -220,17 +219,10 @@ class _Prompt:
             codes.add(NETWORK)
         return min(codes - {OK}, default=OK)  # as among the copies of one message
 
-    def _plain(self, text: str) -> str:
-        """Marks that this terminal can show."""
-        return text.translate(_IN_ASCII) if self._ascii else text
-
 
 def _settled(outcomes: Mapping[str, Outcome]) -> bool:
     """Whether nobody need wait any longer to know what became of a message."""
     return all(one.final or one.safe for one in outcomes.values())
-
-
-_IN_ASCII: Final = str.maketrans({"✓": "+", "✗": "x", "…": "..", "·": "-"})
 
 
 def _keys() -> KeyBindings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -15,6 +16,9 @@ import click
 
 from core import errors
 from core.events import Outcome
+
+_PLAINER: Final = "clients.terminal.plainer"
+_MARKS: Final = {"✓": "+", "✗": "x", "…": "...", "·": "-"}
 
 OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT, LOCKED = range(10)
 INTERRUPTED: Final = 130
@@ -102,11 +106,11 @@ class Terminal:
 
     def can_print(self, text: str) -> bool:
         """Whether standard output's encoding has all of these characters."""
-        try:
-            text.encode(sys.stdout.encoding or "ascii")
-        except UnicodeEncodeError:
-            return False
-        return True
+        return self.shown(text) == text
+
+    def shown(self, text: str) -> str:
+        """``text`` as ``data`` prints it."""
+        return _printable(text, sys.stdout.encoding)
 
     def data(self, text: str, values: Mapping[str, object]) -> None:
         """Print one result: ``text`` for people, or ``values`` as one line of JSON; flushed."""
@@ -214,6 +218,16 @@ def _color(stream: object) -> bool:
 
 
 def _printable(text: str, encoding: str | None) -> str:
-    """What the stream's encoding cannot say becomes an escape, instead of an error at the worst moment."""
+    """What the stream's encoding cannot say becomes a plainer mark or an escape, instead of an error at the worst moment."""
     name = encoding or "ascii"
-    return text.encode(name, "backslashreplace").decode(name)
+    return text.encode(name, _PLAINER).decode(name)
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    one = error.object[error.start]
+    return _MARKS.get(one) or one.encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
+codecs.register_error(_PLAINER, _plainer)

@@ -19,6 +19,7 @@ from core.places import FILE_NAME, decode_connection_file
 from tests.net import PATIENCE, until
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+ASCII: Final = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # an environment without any other letters
 _DROPPED: Final = ("SECURECHAT_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "LC_", "LANG", "COLUMNS", "LINES")
 
 

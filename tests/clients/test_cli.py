@@ -14,7 +14,7 @@ import pytest
 
 from core.bundle import Suite
 from core.messages import Mode
-from tests.broker_process import BrokerProcess, Running, cli, cli_command, environment, got, listening
+from tests.broker_process import ASCII, BrokerProcess, Running, cli, cli_command, environment, got, listening
 from tests.net import PATIENCE, Wire, identity
 
 # What works
@@ -120,9 +120,7 @@ def test_a_peers_escape_sequences_do_not_reach_the_terminal(env: dict[str, str])
         assert json.loads(heidi.out.lines[0])["text"] == evil
 
 
-@pytest.mark.parametrize(
-    "more", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}]
-)
+@pytest.mark.parametrize("more", [ASCII, {"PYTHONIOENCODING": "ascii"}])
 def test_a_terminal_that_knows_only_ascii(env: dict[str, str], more: dict[str, str]) -> None:
     text = "grüße 😀 \u2028"
     with listening({**env, **more}, "ivan", "-n", "1") as ivan, listening({**env, **more}, "judy", "-n", "1", "--json") as judy:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker_process import BrokerProcess, Running, cli, got, listening
+from tests.broker_process import ASCII, BrokerProcess, Running, cli, got, listening
 from tests.clients.profiles.people import Env, ok, release
 from tests.clients.terminals import CTRL_C, CTRL_D, CTRL_U, ENTER, TAB, UP, OnTerminal, chatting
 from tests.net import Wire, until
-
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 def test_two_people_talk(env: Env) -> None:

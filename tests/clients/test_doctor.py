@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broker.curve import new_curve_keys
+from clients.backup import DRAFT
 from clients.doctor import Finding, check_terminal
 from clients.keystore import Keystore
 from core.address import BrokerAddress
@@ -135,6 +136,16 @@ def test_a_home_that_others_can_write_to(env: Env, tmp_path: Path) -> None:
         made(env)
         Path(env["SECURECHAT_HOME"]).chmod(0o777)
         assert "other users can write to" in only(env, "home")[0]
+
+
+def test_what_a_killed_restore_left_behind(env: Env, tmp_path: Path) -> None:
+    with BrokerProcess(tmp_path):
+        made(env)
+        draft = Path(env["SECURECHAT_HOME"]) / f"{DRAFT}abc"
+        draft.mkdir()
+        assert f"delete it with: rm -r {draft}" in only(env, "home")[1]
+        draft.rmdir()
+        assert doctor(env)[0] == 0
 
 
 def test_a_damaged_keystore(env: Env, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker_process import BrokerProcess, cli, listening
+from tests.broker_process import ASCII, BrokerProcess, cli, listening
 from tests.clients.profiles.people import Env, ok
 from tests.net import until
 
@@ -54,6 +54,7 @@ def test_what_was_stored_outlives_the_broker_and_comes_once_in_order(town: Town)
     for text in ("one", "two", "three"):
         done = ok(cli(town.alice, "send", "bob", text))
         assert "sent to bob (stored)" in done.err
+    assert ok(cli({**town.alice, **ASCII}, "history")).out.count("[+ stored]") == 3
     town.kill()
     town.start()
     assert texts(town.bob, "listen", "-n", "3") == ["one", "two", "three"]

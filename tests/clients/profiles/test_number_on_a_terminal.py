@@ -13,7 +13,7 @@ import termios
 import pytest
 
 from clients.qr import qr_lines
-from tests.broker_process import cli, cli_command
+from tests.broker_process import ASCII, cli, cli_command
 from tests.clients.profiles.people import Env, greet, number, ok
 from tests.net import PATIENCE
 
@@ -79,7 +79,7 @@ def test_it_is_for_people_only(alice: Env, bob: Env) -> None:
     greet(alice, bob, "bob")
     told = number(alice, "bob")
     piped = ok(cli(alice, "verify", "bob")).out
-    in_ascii = {**alice, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    in_ascii = {**alice, **ASCII}
     for shown in (piped, on_a_terminal(alice, 100, "verify", "bob", "--json"), on_a_terminal(in_ascii, 100, "verify", "bob")):
         assert told in shown.replace(" ", "").replace("\r", "").replace("\n", "")
         assert not BLOCKS & set(shown)
