@@ -21,7 +21,7 @@ from core.names import EVERYONE, fingerprint, short_fingerprint
 _MARKS: Final = {Trust.VERIFIED: ":green[✓]", Trust.CHANGED: ":red[⚠]", Trust.BLOCKED: ":gray[blocked]"}
 _BADGES: Final = {
     Trust.VERIFIED: '<span class="sc-verified">✓ verified</span>',
-    Trust.RENEWED: '<span class="sc-renewed">a guest with a new key</span>',
+    Trust.RENEWED: '<span class="sc-renewed">with a new key</span>',
     Trust.CHANGED: '<span class="sc-warn">⚠ another key than before</span>',
     Trust.BLOCKED: '<span class="sc-warn">blocked by you</span>',
 }

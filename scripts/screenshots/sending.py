@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections.abc import Callable
+from typing import Final
 
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as NotInTime
 
 from core.content import File
 from scripts import demo
+from scripts.processes import Failed
 from scripts.screenshots.studio import LIMIT_MS, Studio, attach, choose, write
 
-_BIG = 150_000_000  # bytes: so much that nobody's machine is done with it before it is looked at
+_BIG: Final = 150_000_000  # bytes: more than goes over in a moment
+_MOMENT: Final = 0.05
+_MOMENTS: Final = 30
+_LOOK_MS: Final = 1500  # the page refreshes itself meanwhile
+_MOVED: Final = "[...document.querySelectorAll('.sc-bar')].some(bar => Number(bar.ariaValueNow) > 0)"
 
 
 def files(studio: Studio) -> None:
@@ -21,14 +31,12 @@ def files(studio: Studio) -> None:
     with studio.profile_tab("alice") as page:
         _received(page, studio)
         studio.dismiss()
-        attach(page, "bob", big)
-        _freeze_in_the_middle(page, studio)
+        _freeze_in_the_middle(page, studio, lambda: attach(page, "bob", big))
         studio.shoot(page, "upload", _card(page).get_by_role("button", name="Stop"))
         studio.wake_broker()
         _card(page).get_by_role("button", name="Stop").click()
         studio.shoot(page, "upload-stopped", "You stopped it, so nothing was sent.", "are at the broker already")
-        _card(page).get_by_role("button", name="Go on").click()
-        _freeze_in_the_middle(page, studio)
+        _freeze_in_the_middle(page, studio, _card(page).get_by_role("button", name="Go on").click)
         studio.shoot(page, "upload-resumed", "went on at")
         studio.kill_broker()
         studio.shoot(page, "upload-offline", "It goes on when the broker is back.")
@@ -60,8 +68,8 @@ def _received(page: Page, studio: Studio) -> None:
     big = studio.home / "site-plan.zip"
     big.write_bytes(os.urandom(1_000_000) * (_BIG // 1_000_000))
     bob.wait_sent(bob.send(bob.files.upload(big), "alice"), LIMIT_MS / 1000)
-    page.locator('[class*="st-key-card-"]').filter(has_text="site-plan.zip").get_by_role("button", name="Get").click()
-    _freeze_in_the_middle(page, studio)
+    plan = page.locator('[class*="st-key-card-"]').filter(has_text="site-plan.zip")
+    _freeze_in_the_middle(page, studio, plan.get_by_role("button", name="Get").click)
     studio.shoot(page, "download")
     studio.wake_broker()
     expect(page.get_by_role("button", name="Save").last).to_be_visible()
@@ -71,7 +79,15 @@ def _card(page: Page) -> Locator:
     return page.locator('[class*="st-key-card-mine-up-"]').last
 
 
-def _freeze_in_the_middle(page: Page, studio: Studio) -> None:
-    """Have the broker do nothing as soon as something of a file has gone over."""
-    page.wait_for_function("[...document.querySelectorAll('.sc-bar')].some(bar => Number(bar.ariaValueNow) > 0)", polling=20)
+def _freeze_in_the_middle(page: Page, studio: Studio, begin: Callable[[], None]) -> None:
+    """Have something of a file go over, and then the broker do nothing: it works for moments only, until the page shows it."""
     studio.freeze_broker()
+    begin()
+    for _ in range(_MOMENTS):
+        studio.wake_broker()
+        time.sleep(_MOMENT)
+        studio.freeze_broker()
+        with contextlib.suppress(NotInTime):
+            page.wait_for_function(_MOVED, polling=20, timeout=_LOOK_MS)
+            return
+    raise Failed("Nothing of the file has gone over.")

@@ -37,6 +37,10 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "unread": ("Unread", "Messages came in other conversations: counted beside their names, and in the tab's title."),
     "not-sent": ("Not sent", "The guest had left, so ✗. When somebody of that name is here, one press sends the text again."),
+    "guest-again": (
+        "A guest who comes again",
+        "A guest has new keys each time, so the name alone proves nothing. Who wants to be known again makes a profile.",
+    ),
     "nobody": ("For nobody", "A line to everyone while nobody is here is not sent. It stands in the composer again."),
     "offline": (
         "Not connected",

@@ -18,6 +18,7 @@ _LOG: Final = (
     "web2: certificate renewed, valid until March",
     "web2: nginx reloaded",
 )
+_TABLE: Final = "host   address     disk\ndb1    10.0.0.11   61 %\nweb1   10.0.0.12    8 %\nweb2   10.0.0.13    9 %"
 
 
 def _say(client: ChatClient, text: str, to: str, suite: Suite = Suite.HYBRID) -> None:
@@ -47,8 +48,10 @@ def alone_and_together(studio: Studio) -> None:
         studio.dismiss("carol")
         expect(page.get_by_text("not here now")).to_be_visible()
         write(page, "carol", "Yes, at twelve.", word="not connected")
-        studio.person("carol")
+        again = studio.person("carol")
         studio.shoot(page, "not-sent", page.get_by_role("button", name="Send again to carol"))
+        _say(again, _TABLE, "alice")
+        studio.shoot(page, "guest-again", "a guest with a new key", "10.0.0.13")
     studio.dismiss()
 
 
