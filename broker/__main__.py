@@ -5,29 +5,37 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from broker import cli_admin, cli_care
 from broker.cli_admin import DEFAULT_PORT
 from broker.cli_serve import serve
-from broker.options import duration, size_option
+from broker.options import data_option, duration, size_option
 from broker.quota import Quota
 from core.errors import SecureChatError
 from core.places import EVERYWHERE, default_data_dir
 
-_data = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder for the key, the databases and the connection file.  [default: the state folder]",
-)
+_SERVE: Final = "broker.serve"
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Broker(click.Group):
+    """``serve`` may be said: it names what is done without a command, and takes the same options on both sides."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        if rest[:1] == ["serve"]:
+            ctx.meta[_SERVE] = True
+            at = len(args) - len(rest)
+            args = args[:at] + args[at + 1 :]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Broker, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default=EVERYWHERE[0], show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any.")
-@_data
+@data_option
 @click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited.")
 @click.option(
     "--retention",
@@ -60,6 +68,7 @@ _data = click.option(
     help="Give numbers to Prometheus at this port of 127.0.0.1; 0 is any.  [default: none]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.version_option(package_name="securechat-rsa", message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def cli(
     context: click.Context,
@@ -79,12 +88,14 @@ def cli(
 ) -> None:
     """Run the SecureChat broker: it routes encrypted messages by username and can read none of them.
 
-    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
-    the same folder, also while it runs.
+    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. 'securechat-broker serve'
+    does the same. The commands work on the same folder, also while it runs.
 
     Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C
     """
     context.obj = data or default_data_dir()
+    if context.meta.get(_SERVE) and context.invoked_subcommand:
+        raise click.UsageError(f"'serve' and '{context.invoked_subcommand}' are two commands; give one of them.")
     if context.invoked_subcommand is None:
         logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
         quota = Quota(quota_messages, quota_bytes, retention, files_each_user, files)

@@ -9,6 +9,8 @@ from typing import Final
 
 import click
 
+from broker.options import on_folder
+
 DEFAULT_PORT: Final = 12345
 
 
@@ -16,7 +18,7 @@ DEFAULT_PORT: Final = 12345
 @click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it.")
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in.")
 @click.option("--host", help="The broker's address as others see it.  [default: this machine's]")
-@click.pass_obj
+@on_folder
 def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
     """Make an invite and print it: a securechat:// line with a secret in it, for somebody on another machine.
 
@@ -40,7 +42,7 @@ def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
 
 
 @click.command()
-@click.pass_obj
+@on_folder
 def invites(folder: Path, /) -> None:
     """List the invites."""
     from broker import admin
@@ -52,7 +54,7 @@ def invites(folder: Path, /) -> None:
 
 @click.command()
 @click.argument("name")
-@click.pass_obj
+@on_folder
 def revoke(folder: Path, /, name: str) -> None:
     """Stop an invite from letting anybody new in; NAME is what 'invites' lists."""
     from broker import admin
@@ -62,7 +64,7 @@ def revoke(folder: Path, /, name: str) -> None:
 
 
 @click.command()
-@click.pass_obj
+@on_folder
 def users(folder: Path, /) -> None:
     """List the names that profiles hold, with their keys' fingerprints."""
     from broker import admin
@@ -75,7 +77,7 @@ def users(folder: Path, /) -> None:
 
 @click.command()
 @click.argument("name")
-@click.pass_obj
+@on_folder
 def release(folder: Path, /, name: str) -> None:
     """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key."""
     from broker import admin

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.cli_admin import day
+from broker.options import on_folder
 
 if TYPE_CHECKING:
     from broker.stats import Files, Stats, Waiting
@@ -28,7 +29,7 @@ _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
     show_default=True,
     help="How long to wait.",
 )
-@click.pass_obj
+@on_folder
 def health(folder: Path, /, timeout: float) -> None:
     """Say whether the broker answers.
 
@@ -41,7 +42,7 @@ def health(folder: Path, /, timeout: float) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_obj
+@on_folder
 def stats(folder: Path, /, as_json: bool) -> None:
     """Show what is on disk, and what waits for whom.
 
@@ -120,7 +121,7 @@ def _waiting_json(waiting: Waiting) -> dict[str, Any]:
 
 @click.command()
 @click.argument("to", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.pass_obj
+@on_folder
 def backup(folder: Path, /, to: Path) -> None:
     """Copy the databases, the files of users and the key to FOLDER.
 
@@ -135,7 +136,7 @@ def backup(folder: Path, /, to: Path) -> None:
 
 @click.command()
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.pass_obj
+@on_folder
 def restore(folder: Path, /, source: Path) -> None:
     """Put the backup FOLDER back into an empty folder.
 

@@ -1,9 +1,11 @@
-"""Options with a unit, as people type them: ``30d``, ``256M``."""
+"""Options that the commands share: the folder, and quantities as people type them: ``30d``, ``256M``."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -11,6 +13,25 @@ import click
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+data_option: Final = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder for the key, the databases and the connection file.  [default: the state folder]",
+)
+
+
+def on_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the broker's folder as its first argument: that of its own ``--data``, else the one named before it."""
+
+    @data_option
+    @click.pass_obj
+    @functools.wraps(command)
+    def run(folder: Path, /, data: Path | None, **options: Any) -> None:
+        command(data or folder, **options)
+
+    return run
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions

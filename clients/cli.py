@@ -31,6 +31,7 @@ from core import errors
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @shared_options
+@click.version_option(package_name="securechat-rsa", message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def cli(context: click.Context, /, **options: Any) -> None:
     """End-to-end encrypted chat from the command line.

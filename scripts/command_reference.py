@@ -24,7 +24,7 @@ _HEAD = """\
 
 What `--help` says of each command, on one page. Settings come from flags, else from the environment variables in brackets,
 else, for `securechat-cli`, from [`config.toml`](#configtoml). The options of `securechat-cli` itself stand before a command or
-behind it, those of `securechat-broker` before it. What exit codes mean to a person is in
+behind it; so does the `--data` of `securechat-broker`. What exit codes mean to a person is in
 [When something does not work](TROUBLESHOOTING.md#exit-codes).
 """
 _CONFIG = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import socket
@@ -55,9 +56,20 @@ def test_a_second_broker_of_the_same_user_says_how_to_reach_it(tmp_path: Path) -
         second.err.has(f"name it to them: --broker {second.address.url}")
 
 
+def test_serve_is_what_it_does_without_a_command(tmp_path: Path) -> None:
+    env, data = environment(tmp_path), str(tmp_path / "data")
+    with Running(broker_command("--host", "127.0.0.1", "serve", "--port", "0", "--data", data), env) as broker:
+        broker.err.has("Server listening on 127.0.0.1")
+        with Running(broker_command("invite", "--data", data), env) as inviting:  # a folder may be named behind a command, too
+            assert inviting.wait() == 0
+            assert BrokerAddress.parse(inviting.out.text).invite is not None
+        assert broker.end() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        (("serve", "invite"), 2, "two commands"),
         (("--port", "{taken}"), 1, "Port {taken} on 127.0.0.1 is already in use"),
         (("--port", "70000"), 2, "70000"),
         (("--port", "x"), 2, "'x' is not a valid integer"),
@@ -96,6 +108,9 @@ def test_help_does_not_start_anything(tmp_path: Path) -> None:
     with Running(broker_command("-h"), environment(tmp_path)) as helped:
         assert helped.wait() == 0
     assert "--open" in helped.out.text
+    with Running(broker_command("--version"), environment(tmp_path)) as asked:
+        assert asked.wait() == 0
+    assert re.fullmatch(r"securechat-broker [0-9.]+", asked.out.text)
     assert not (tmp_path / "state").exists()
 
 
