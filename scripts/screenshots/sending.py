@@ -74,7 +74,7 @@ def _received(page: Page, studio: Studio) -> None:
     _freeze_in_the_middle(page, studio, plan.get_by_role("button", name="Get").click)
     studio.shoot(page, "download")
     studio.wake_broker()
-    expect(page.get_by_role("button", name="Save").last).to_be_visible()
+    expect(plan.get_by_role("button", name="Save")).to_be_visible()
 
 
 def _card(page: Page) -> Locator:
