@@ -20,6 +20,7 @@ from clients.cli import cli as securechat_cli
 from scripts.command_reference import PROGRAMS, commands, page
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 PIN = re.compile(r"[a-z0-9][a-z0-9-]*==[0-9][0-9a-z.]*(?: ; .+)?")
 A_HOME = re.compile(r"(?<![\w.~*-])/(?:root|home/\w+|Users/\w+)/")
 A_REGISTRY = re.compile(r"\b(?:pypi|pythonhosted|npmjs|registry|devpi|nexus|artifactory)[a-z0-9.-]*[.](?:org|com|net|io|dev)\b")
@@ -111,7 +112,7 @@ def _command(group: click.Group, words: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_that_a_page_mentions_exist(document: str) -> None:
     groups = {"cli": securechat_cli, "broker": securechat_broker}
     mentioned = [(program, _command(groups[program], words)) for program, words in _mentions((ROOT / document).read_text())]
@@ -119,6 +120,13 @@ def test_commands_that_a_page_mentions_exist(document: str) -> None:
     unknown.discard(("broker", "serve"))  # names what is done without a command
     assert unknown == set()
     assert mentioned or document not in {"README.md", "docs/OPERATIONS.md", "docs/TROUBLESHOOTING.md"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_row_belongs_to_a_table(document: str) -> None:
+    lines = (ROOT / document).read_text().split("\n")
+    heads = [at for at, line in enumerate(lines) if line.startswith("|") and (at == 0 or not lines[at - 1].startswith("|"))]
+    assert [lines[at] for at in heads if not lines[at + 1].startswith("| ---")] == []
 
 
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
