@@ -3,76 +3,105 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from broker import cli_admin, cli_care
 from broker.cli_admin import DEFAULT_PORT
 from broker.cli_serve import serve
-from broker.options import data_option, duration, size_option
+from broker.options import duration, size_option
 from broker.quota import Quota
 from core.errors import SecureChatError
 from core.places import EVERYWHERE, default_data_dir
+from core.version import VERSION
 
-_SERVE: Final = "broker.serve"
+_F = TypeVar("_F", bound=Callable[..., Any])
 
-
-class _Broker(click.Group):
-    """``serve`` may be said: it names what is done without a command, and takes the same options on both sides."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _, rest, _ = self.make_parser(ctx).parse_args(list(args))
-        if rest[:1] == ["serve"]:
-            ctx.meta[_SERVE] = True
-            at = len(args) - len(rest)
-            args = args[:at] + args[at + 1 :]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_Broker, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", default=EVERYWHERE[0], show_default=True, help="Address to listen on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any.")
-@data_option
-@click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited.")
-@click.option(
-    "--retention",
-    type=duration("1m", "31d", ", for clients refuse what is older than 31 days"),
-    default="30d",
-    show_default=True,
-    help="How long mail waits for a profile that is away, and files are kept: a number with s, m, h or d.",
+_OPTIONS: Final = (
+    click.option("--host", default=EVERYWHERE[0], show_default=True, help="Address to listen on."),
+    click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any."),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        help="Folder for the key, the databases and the connection file.  [default: the state folder]",
+    ),
+    click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited."),
+    click.option(
+        "--retention",
+        type=duration("1m", "31d", ", for clients refuse what is older than 31 days"),
+        default="30d",
+        show_default=True,
+        help="How long mail waits for a profile that is away, and files are kept: a number with s, m, h or d.",
+    ),
+    click.option(
+        "--quota-messages",
+        type=click.IntRange(1, 10_000_000),
+        default=100_000,
+        show_default=True,
+        help="How many messages may wait for one profile.",
+    ),
+    size_option("--quota-bytes", "256M", "1M", "1024G", "How many bytes may wait for one profile"),
+    size_option("--files-each-user", "4G", "1M", "1024G", "How many bytes of files may be kept for one user"),
+    size_option("--files", "64G", "1M", "1048576G", "How many bytes of files may be kept in all"),
+    click.option(
+        "--rate",
+        type=click.IntRange(0, 1_000_000),
+        default=1_000,
+        show_default=True,
+        help="How many messages a second each user may send, and ten times that at once; 0 is any number.",
+    ),
+    click.option(
+        "--metrics",
+        metavar="PORT",
+        type=click.IntRange(0, 65535),
+        help="Give numbers to Prometheus at this port of 127.0.0.1; 0 is any.  [default: none]",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="Log more."),
 )
-@click.option(
-    "--quota-messages",
-    type=click.IntRange(1, 10_000_000),
-    default=100_000,
-    show_default=True,
-    help="How many messages may wait for one profile.",
-)
-@size_option("--quota-bytes", "256M", "1M", "1024G", "How many bytes may wait for one profile")
-@size_option("--files-each-user", "4G", "1M", "1024G", "How many bytes of files may be kept for one user")
-@size_option("--files", "64G", "1M", "1048576G", "How many bytes of files may be kept in all")
-@click.option(
-    "--rate",
-    type=click.IntRange(0, 1_000_000),
-    default=1_000,
-    show_default=True,
-    help="How many messages a second each user may send, and ten times that at once; 0 is any number.",
-)
-@click.option(
-    "--metrics",
-    metavar="PORT",
-    type=click.IntRange(0, 65535),
-    help="Give numbers to Prometheus at this port of 127.0.0.1; 0 is any.  [default: none]",
-)
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
-@click.version_option(package_name="securechat-rsa", message="%(prog)s %(version)s", help="Show the version.")
+
+
+def _served(command: _F) -> _F:
+    """Give a command all that can be said of a broker that is to run."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@_served
+@click.version_option(VERSION, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
-def cli(
-    context: click.Context,
-    /,
+def cli(context: click.Context, /, **options: Any) -> None:
+    """Run the SecureChat broker: it routes encrypted messages by username and can read none of them.
+
+    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
+    the same folder, also while it runs.
+
+    Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C
+    """
+    context.obj = options["data"] or default_data_dir()
+    if context.invoked_subcommand is None:
+        _serve(**options)
+
+
+@cli.command("serve")
+@_served
+@click.pass_context
+def serve_(context: click.Context, /, **options: Any) -> None:
+    """Run the broker, as 'securechat-broker' does without a command. Options may stand before 'serve' or behind it."""
+    before = context.parent.params if context.parent else {}
+    default = ParameterSource.DEFAULT
+    _serve(**{name: before[name] if context.get_parameter_source(name) is default else options[name] for name in options})
+
+
+def _serve(
+    *,
     host: str,
     port: int,
     data: Path | None,
@@ -86,24 +115,14 @@ def cli(
     metrics: int | None,
     verbose: bool,
 ) -> None:
-    """Run the SecureChat broker: it routes encrypted messages by username and can read none of them.
-
-    It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. 'securechat-broker serve'
-    does the same. The commands work on the same folder, also while it runs.
-
-    Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C
-    """
-    context.obj = data or default_data_dir()
-    if context.meta.get(_SERVE) and context.invoked_subcommand:
-        raise click.UsageError(f"'serve' and '{context.invoked_subcommand}' are two commands; give one of them.")
-    if context.invoked_subcommand is None:
-        logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
-        quota = Quota(quota_messages, quota_bytes, retention, files_each_user, files)
-        serve(host, port, context.obj, open_to_all=open_to_all, quota=quota, rate=rate, metrics=metrics)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
+    quota = Quota(quota_messages, quota_bytes, retention, files_each_user, files)
+    serve(host, port, data or default_data_dir(), open_to_all=open_to_all, quota=quota, rate=rate, metrics=metrics)
 
 
 # The line of each in the list of commands: there is no room for the first sentence of its help.
 for _command, _line in (
+    (serve_, "Run the broker, as without a command"),
     (cli_admin.invite, "Make an invite, and print its securechat:// line"),
     (cli_admin.invites, "List the invites"),
     (cli_admin.revoke, "Stop an invite from letting anybody new in"),
@@ -129,6 +148,12 @@ def main(**_: Any) -> NoReturn:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is tried again on the way out
+        click.echo(f"error: Standard output cannot be written: {error.strerror}.", err=True)
+        sys.exit(1)
     except SecureChatError as error:
         click.echo(f"error: {error}", err=True)
         if error.advice:

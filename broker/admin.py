@@ -32,7 +32,7 @@ def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port
 
 
 def listening(folder: Path) -> ConnectionFile | None:
-    """Where the broker of this folder listens; None if it does not run."""
+    """Where the broker of this folder listens, or did when it was killed; None if it has ended well."""
     with contextlib.suppress(OSError, BadAddress):
         return decode_connection_file((folder / FILE_NAME).read_bytes())
     return None

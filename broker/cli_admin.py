@@ -35,8 +35,7 @@ def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
     running = admin.listening(folder)
     if running and running.is_local and host is None:
         click.echo(
-            f"warning: the broker listens on {running.host} only, where no other machine reaches it; "
-            "start it with --host 0.0.0.0, as 'make broker' does",
+            f"warning: the broker listens on {running.host} only, where no other machine reaches it; start it without --host",
             err=True,
         )
 

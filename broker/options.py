@@ -15,17 +15,10 @@ _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
-data_option: Final = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder for the key, the databases and the connection file.  [default: the state folder]",
-)
-
-
 def on_folder(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the broker's folder as its first argument: that of its own ``--data``, else the one named before it."""
 
-    @data_option
+    @click.option("--data", type=click.Path(path_type=Path), help="The broker's folder.  [default: that named before COMMAND]")
     @click.pass_obj
     @functools.wraps(command)
     def run(folder: Path, /, data: Path | None, **options: Any) -> None:

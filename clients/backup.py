@@ -113,7 +113,7 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
         except RecordDamaged:
             raise BackupDamaged(path=path) from None
         except StoreFailed as error:  # it names the draft, which nobody knows and which is gone
-            raise NotABackup(path=path, why=f"the database in it cannot be used: {error.fields['why']}") from error
+            raise KeystoreUnwritable(path=target.folder, why=error.fields["why"]) from error
         except OSError as error:
             raise KeystoreUnwritable(path=target.folder, why=error.strerror or str(error)) from error
     return Restored(profile.user, profile.kid, is_locked(keystore), tuple(given_up))
@@ -149,6 +149,8 @@ def _database(file: BinaryIO, sealed: _Sealed, path: Path) -> Iterator[bytes]:
             yield open_chunk(sealed.key, index, file.read(SEALED_CHUNK), last=index == count - 1)
         except ValueError:
             raise BackupDamaged(path=path) from None
+        except OSError as error:
+            raise NotABackup(path=path, why=error.strerror) from error
 
 
 @contextlib.contextmanager

@@ -40,6 +40,11 @@ class ConnectionStatus:
     why: str = ""
     error: SecureChatError | None = None
 
+    @property
+    def online(self) -> bool:
+        """Whether messages go out now."""
+        return self.state is ConnectionState.ONLINE
+
 
 class Chronicle:
     """Takes events as they come, and tells whoever waits. All methods may be called from any thread.

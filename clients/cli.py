@@ -25,13 +25,14 @@ from clients import (
     cli_trust,
 )
 from clients.cli_settings import Settings, merge, shared_options
-from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, tell
+from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, output_failed, tell
 from core import errors
+from core.version import VERSION
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @shared_options
-@click.version_option(package_name="securechat-rsa", message="%(prog)s %(version)s", help="Show the version.")
+@click.version_option(VERSION, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
 def cli(context: click.Context, /, **options: Any) -> None:
     """End-to-end encrypted chat from the command line.
@@ -96,4 +97,8 @@ def main() -> NoReturn:
         os._exit(INTERRUPTED)  # all is put in order; on its usual way out, Python would at times end by the signal itself
     except errors.SecureChatError as error:
         settings.terminal.fail(error)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        settings.terminal.fail(output_failed(error))
     sys.exit(OK)

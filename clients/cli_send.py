@@ -188,8 +188,9 @@ def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...]
 def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str]) -> int:
     content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
-    if client.profile and (away := client.status.error):
-        terminal.say(f"{away} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
+    if not (status := client.status).online:  # only a profile comes as far as this
+        why = status.error or f"The broker at {client.broker.where} does not answer."
+        terminal.say(f"{why} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
     outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)
     late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if how.delivered else []
     code = exit_code_of(outcomes.values())

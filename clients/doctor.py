@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import zmq
@@ -49,6 +50,11 @@ class Finding:
 
 def _failed(check: str, error: SecureChatError, profile: str | None = None) -> Finding:
     return Finding(check, ok=False, text=str(error), advice=error.advice, profile=profile)
+
+
+def _to_mend(check: str, text: str, command: str, path: Path, profile: str | None = None) -> Finding:
+    """What one command of the shell mends."""
+    return Finding(check, ok=False, text=text, advice=f"Mend it with: {command} {quote(str(path))}", profile=profile)
 
 
 def check_config() -> Finding | None:
@@ -116,14 +122,12 @@ def check_home(home: Path) -> Finding:
         except OSError as error:
             return Finding("home", ok=False, text=f"{folder} cannot be read: {error.strerror}")
         if info.st_uid != os.getuid():
-            return Finding("home", ok=False, text=f"{folder} belongs to another user", advice=f"Mend it with: chown {folder}")
+            return _to_mend("home", f"{folder} belongs to another user", "chown", folder)
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return Finding(
-                "home", ok=False, text=f"other users can write to {folder}", advice=f"Mend it with: chmod go-w {folder}"
-            )
+            return _to_mend("home", f"other users can write to {folder}", "chmod go-w", folder)
     if left := sorted(home.glob(f"{DRAFT}*")):
-        text = f"{left[0]} was left behind by a restore that was killed, with keys in it"
-        return Finding("home", ok=False, text=text, advice=f"Unless one is under way, delete it with: rm -r {left[0]}")
+        text = f"{left[0]} was left behind by a restore that was killed, with keys in it; unless one is under way, delete it"
+        return _to_mend("home", text, "rm -r", left[0])
     kept = f"profiles: {', '.join(names)}" if names else "no profile; a guest needs none"
     return Finding("home", ok=True, text=f"{home}, {kept}")
 
@@ -159,8 +163,7 @@ def _check_database(path: Path, name: str) -> Finding:
             "database", ok=False, text=f"{path} is missing: pins and history are in it", advice=restore, profile=name
         )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        text, mend = f"other users can get at {path}", f"Mend it with: chmod 600 {path}"
-        return Finding("database", ok=False, text=text, advice=mend, profile=name)
+        return _to_mend("database", f"other users can get at {path}", "chmod 600", path, name)
     try:
         version = _query(path, "PRAGMA user_version")
         if version != VERSION:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 import platformdirs
@@ -153,6 +154,6 @@ class Keystore:
 
 def _check_closed(path: Path, info: os.stat_result, mode: str) -> None:
     if info.st_uid != os.getuid():
-        raise KeystoreUnsafe(path=path, why="it belongs to another user", mend="chown")
+        raise KeystoreUnsafe(path=path, why="it belongs to another user", mend=f"chown {quote(str(path))}")
     if stat.S_IMODE(info.st_mode) & 0o077:
-        raise KeystoreUnsafe(path=path, why="other users can get at it", mend=f"chmod {mode}")
+        raise KeystoreUnsafe(path=path, why="other users can get at it", mend=f"chmod {mode} {quote(str(path))}")

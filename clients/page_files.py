@@ -24,7 +24,7 @@ from core.content import File
 from core.errors import SecureChatError
 from core.events import Trust
 
-_DISTRUSTED: Final = (Trust.CHANGED, Trust.BLOCKED)
+_DISTRUSTED: Final = (Trust.RENEWED, Trust.CHANGED, Trust.BLOCKED)  # nothing of theirs is fetched unasked
 
 
 def draw_file(chat: Chat, part: FileLine, place: int, *, ended: bool) -> None:

@@ -18,8 +18,10 @@ from core.events import Outcome, Trust
 BLOCK: Final = 10
 _FOLD_CHARS: Final = 1500
 _FOLD_LINES: Final = 25
-# Two spaces stand behind a sentence, too. A run is looked at from its beginning only: a sender may send nothing but spaces.
-_COLUMN: Final = re.compile(r"(?<=[^\s.!?:])(?: {2,}+|\t++)\S")
+# Not behind the end of a sentence, where two spaces stand, too. A run is looked at from its beginning only: somebody may send
+# nothing but spaces.
+_COLUMN: Final = re.compile(r"(?<=[\w%/-])(?: {2,}+|\t++)\S")
+_ROW_MAX: Final = 200  # characters: nobody is to hide at the far end of a row what is copied with it
 _SAME_BREATH: Final = 300.0  # seconds within which a sender's name is not repeated
 
 SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
@@ -144,7 +146,8 @@ def body(text: str) -> str:
 
 def _is_in_columns(text: str) -> bool:
     """Whether it was set in a terminal's letters, all of one width, as the tables are that programs print."""
-    return sum(1 for row in text.split("\n") if _COLUMN.search(row)) > 1
+    rows = text.split("\n")
+    return all(len(row) <= _ROW_MAX for row in rows) and sum(1 for row in rows if _COLUMN.search(row)) > 1
 
 
 def _meta(line: Line) -> str:

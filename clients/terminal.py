@@ -90,6 +90,12 @@ class OutputFailed(errors.SecureChatError):
     """Standard output cannot be written: {why}."""
 
 
+def output_failed(error: OSError) -> OutputFailed:
+    """What to raise where writing to standard output has failed; nothing more is written there."""
+    _discard(sys.stdout)
+    return OutputFailed(why=error.strerror)
+
+
 class Terminal:
     """Prints data to standard output, one JSON object a line if asked, and everything else to standard error."""
 
@@ -125,8 +131,7 @@ class Terminal:
             _discard(sys.stdout)
             sys.exit(BROKEN_PIPE)
         except OSError as error:
-            _discard(sys.stdout)
-            raise OutputFailed(why=error.strerror) from error
+            raise output_failed(error) from error
 
     def say(self, text: str) -> None:
         """Tell a person something, unless they asked for quiet."""
@@ -226,8 +231,8 @@ def _printable(text: str, encoding: str | None) -> str:
 def _plainer(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    one = error.object[error.start]
-    return _MARKS.get(one) or one.encode("ascii", "backslashreplace").decode(), error.start + 1
+    run = error.object[error.start : error.end]  # all of it at once: an encoder begins anew behind what it was given
+    return "".join(_MARKS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in run), error.end
 
 
 codecs.register_error(_PLAINER, _plainer)

@@ -47,7 +47,7 @@ class Ticks:
     def open(self, id_: bytes) -> MessageSent | None:
         """The message with this id, if something better or worse may still become of it."""
         one = self._sent.get(id_)
-        return one.message if one else None
+        return one.message if one and not one.settled else None
 
     def summary(self) -> str:
         """``✓✓ delivered``, or ``2x ✓ stored · … queued``; empty before the first message."""

@@ -265,7 +265,7 @@ class WrongPassphrase(SecureChatError):
 class KeystoreUnsafe(SecureChatError):
     """{path} is not used: {why}."""
 
-    hint = "Mend it with: {mend} {path}"
+    hint = "Mend it with: {mend}"
 
 
 class KeystoreUnreadable(SecureChatError):

@@ -73,7 +73,7 @@ class Peers:
             return Trust.CHANGED if holds(pin) else Trust.RENEWED
         if pin.verified is not None:
             return Trust.VERIFIED
-        return Trust.RENEWED if user in self._renewed else Trust.PINNED
+        return Trust.RENEWED if user in self._renewed and not pin.profile else Trust.PINNED
 
     def meet(self, user: str, kid: bytes, kind: Kind, now_ms: int) -> tuple[bool, list[Event]]:
         """Take note that ``user`` proved to hold ``kid``; returns whether that key may be used, and the news.

@@ -111,7 +111,8 @@ def test_closed_output_does_no_harm_to_what_prints_none(env: dict[str, str], bob
 
 def test_1_output_that_cannot_be_written(env: dict[str, str], bob: Running) -> None:
     check(shell(env, "$CLI status >&-"), 1, "error:")
-    check(shell(env, "$CLI status >/dev/full"), 1, "No space left on device")
+    for what in ("status", "--help", "send --help", "--version"):
+        check(shell(env, f"$CLI {what} >/dev/full"), 1, "No space left on device")
 
 
 def test_1_a_connection_file_that_others_could_have_written(tmp_path: Path, broker: BrokerProcess) -> None:

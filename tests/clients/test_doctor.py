@@ -141,9 +141,9 @@ def test_a_home_that_others_can_write_to(env: Env, tmp_path: Path) -> None:
 def test_what_a_killed_restore_left_behind(env: Env, tmp_path: Path) -> None:
     with BrokerProcess(tmp_path):
         made(env)
-        draft = Path(env["SECURECHAT_HOME"]) / f"{DRAFT}abc"
+        draft = Path(env["SECURECHAT_HOME"]) / f"{DRAFT}a b"
         draft.mkdir()
-        assert f"delete it with: rm -r {draft}" in only(env, "home")[1]
+        assert f"Mend it with: rm -r '{draft}'" in only(env, "home")[1]
         draft.rmdir()
         assert doctor(env)[0] == 0
 

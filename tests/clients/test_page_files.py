@@ -395,7 +395,25 @@ def test_a_lost_file_says_so_in_its_card(served: AppTest, with_bob: ChatClient) 
     assert [button for button in served.button if button.label == "Try again"]
 
 
-def test_a_picture_of_somebody_with_another_key_is_not_fetched_unasked(served: AppTest, with_bob: ChatClient) -> None:
+def test_a_picture_of_a_guest_with_a_new_key_is_not_fetched_unasked(
+    served: AppTest, with_bob: ChatClient, broker: BrokerProcess
+) -> None:
+    pictures = [File(name, 10, bytes(32), bytes(32), os.urandom(16)) for name in ("first.png", "second.png")]
+    client = chat_of(served).client
+    with_bob.send(pictures[0], "alice")
+    until(lambda: len(client.timeline("bob")) == 1)
+    with_bob.close()
+    until(lambda: not client.users())
+    with ChatClient("bob", broker.address, events=False) as again:
+        again.send(pictures[1], "alice")
+        until(lambda: any(line.file == pictures[1] for line in client.timeline("bob")))
+        served.run()
+        assert "a guest with a new key" in text(served)
+        assert chat_of(served).transfers.download(pictures[1]) is None
+        assert [button for button in served.button if button.label == "Get"]
+
+
+def test_a_picture_of_somebody_who_is_blocked_is_not_fetched_unasked(served: AppTest, with_bob: ChatClient) -> None:
     others = chat_of(served).client.others
     assert others
     picture = File("p.png", 10, bytes(32), bytes(32), os.urandom(16))

@@ -90,6 +90,9 @@ def test_another_key_under_the_same_name_is_told_where_it_begins() -> None:
         ("- a list\n    - with what belongs\n    - to it", False),
         ("One sentence.  And another!  And\na third.  That is all.", False),
         ("one row  only", False),
+        ("“Yes.”  And\n“No.”  Then", False),
+        ("Hello,  dear\nfriends,  all", False),
+        ("step  one\nstep  two\ncurl https://ok.example/x" + 200 * " " + "; rm -rf ~", False),
         ("plain\nlines\nof text ", False),
     ],
 )

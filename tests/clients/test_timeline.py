@@ -59,7 +59,7 @@ def test_messages_go_where_they_belong() -> None:
     assert timeline.conversations() == (EVERYONE, "bob")
     (line,) = timeline.lines("bob")
     assert (line.kind, line.sender, line.text, line.mine, line.when) == (LineKind.MESSAGE, "bob", "to me", False, 5.0)
-    assert (line.suite, line.trust) == (Suite.HYBRID, Trust.NEW)
+    assert (line.suite, line.trust, line.kid) == (Suite.HYBRID, Trust.NEW, KID)
     assert texts(timeline, EVERYONE) == ["to all"]
     assert timeline.lines("carol") == ()
 

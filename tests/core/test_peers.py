@@ -93,6 +93,13 @@ def test_the_first_key_pins_and_the_next_is_told() -> None:
     assert _meet(peers, b"1") == (True, [PeerKeyChanged("bob", b"2", b"1", accepted=True)])
 
 
+def test_a_profile_that_takes_a_guests_name_is_no_guest_with_a_new_key() -> None:
+    peers = Peers(SessionMemory())
+    assert _meet(peers, b"1") == (True, [])
+    assert _meet(peers, b"2", Kind.PROFILE) == (True, [PeerKeyChanged("bob", b"1", b"2", accepted=True)])
+    assert peers.trust_of("bob", b"2") is Trust.PINNED
+
+
 def test_a_guest_that_becomes_a_profile_with_its_key_is_no_news() -> None:
     memory = SessionMemory()
     peers = Peers(memory)
