@@ -236,19 +236,14 @@ def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
             yield profile
         return
     guest = guest_name(settings)
-    if guest is None and (_named_home(settings) or settings.passphrase_file):  # nobody has those for a guest
+    if guest is None and (settings.home or settings.passphrase_file):  # nobody says those for a guest
         make = "Make one with: securechat-cli init NAME; or act as a guest, with --as NAME"
         raise ProfileNeeded(who=_none_here(settings), advice=make)
     yield guest or f"{GUEST_PREFIX}{os.urandom(3).hex()}"
 
 
-def _named_home(settings: Settings) -> str | None:
-    return str(settings.home) if settings.home else with_config(os.environ).get("SECURECHAT_HOME")
-
-
 def _none_here(settings: Settings) -> str:
-    named = _named_home(settings)
-    return f"there is none in {named}" if named else "there is none here"
+    return f"there is none in {home_of(settings)}"
 
 
 def is_nameless(client: ChatClient) -> bool:

@@ -151,11 +151,13 @@ class Transport:
             while not self._stopping.is_set():
                 endpoint = self._address.endpoints[attempt % len(self._address.endpoints)]
                 attempt += 1
+                log.debug("attempt %d: connecting to %s", attempt, endpoint)
                 began = time.monotonic()
                 try:
                     self._one_connection(context, endpoint, session)
                 except ConnectionEnded as end:
                     session.lost()
+                    log.debug("the connection has ended: %s", end.error)
                     in_doubt = isinstance(end.error, BrokerKeyMismatch) and not in_doubt
                     if in_doubt:  # a link that is cut in the middle of a handshake looks the same, but not twice in a row
                         attempt -= 1
@@ -170,7 +172,9 @@ class Transport:
                     return
                 # A connection that held for a while was a good one: begin with short pauses again.
                 pause = RECONNECT_FIRST if time.monotonic() - began > RECONNECT_MAX else min(pause * 2, RECONNECT_MAX)
-                self._rest(random.uniform(pause / 2, pause), session)  # noqa: S311 - jitter, not a secret
+                rest = random.uniform(pause / 2, pause)  # noqa: S311 - jitter, not a secret
+                log.debug("the next attempt is in %.1f s", rest)
+                self._rest(rest, session)
         finally:
             context.destroy(linger=_LINGER_MS)
 
@@ -259,6 +263,8 @@ class Transport:
         except StoreFailed as error:
             session.forget()
             raise ConnectionEnded(error) from error
+        for event in events:
+            log.debug("%s", type(event).__name__)  # and nothing of what is in it
         return events
 
     def _receive(self, sock: zmq.Socket[bytes], session: Session) -> None:
@@ -287,6 +293,7 @@ class Transport:
             frame, endpoint = monitor.recv_multipart()
             event, value = _EVENT.unpack(frame)
             where = self._address.where
+            log.debug("%s", zmq.Event(event).name)
             match event:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True

@@ -71,8 +71,8 @@ UNPROVEN_MAX: Final = 1024  # connections in the middle of a login at any one ti
 WAITING_MAX: Final = 4 * UNPROVEN_MAX  # connections that have not logged in, silent ones included
 USER_CONNECTIONS_MAX: Final = 16
 RECONNECT_FIRST: Final = 0.25
-RECONNECT_MAX: Final = 32.0
-RETURN_GRACE: Final = 10.0  # after a broker's restart most have come back by then
+RECONNECT_MAX: Final = 16.0
+RETURN_GRACE: Final = RECONNECT_MAX + 4.0  # after a broker's restart all have come back by then
 
 # What one connection may have been sent without acknowledging it. It bounds the broker's memory for a client that stops
 # reading, whatever the sizes of its messages.

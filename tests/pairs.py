@@ -19,6 +19,7 @@ from core.errors import FrameError
 from core.events import Event, MessageReceived, MessageRefused, Outcome, Receipt
 from core.frames import Frames
 from core.identity import Identity, guest_identity
+from core.limits import HEARTBEAT
 from core.memory import Memory
 from core.messages import Mode
 from core.session import Session
@@ -104,6 +105,15 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """Move both clocks on."""
         self.now = Instant(self.now.wall + seconds, self.now.mono + seconds)
+
+    def go_on(self, seconds: float) -> None:
+        """Let time go by; nobody is silent for too long."""
+        while seconds > 0:
+            self.pass_time(min(seconds, HEARTBEAT))
+            seconds -= HEARTBEAT
+            for client in self.clients:
+                client.events += client.session.tick(self.now)
+            self.tick()
 
     # Clients
 

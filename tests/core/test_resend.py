@@ -226,8 +226,7 @@ def test_an_id_on_its_way_is_not_taken_twice(world: World) -> None:
     world.lose(bob)
     alice.to_client = lambda raw: [raw]
     world.connect(alice)
-    world.pass_time(RETURN_GRACE)
-    alice.events += alice.session.tick(world.now)
+    world.go_on(RETURN_GRACE)
     world.settle()
     assert alice.last(id_) == {"bob": Outcome.ABSENT}
 

@@ -10,7 +10,7 @@ from core import frames
 from core.bundle import SignedBundle
 from core.events import Outcome, Receipt
 from core.frames import Frames
-from core.limits import BUNDLE_LIFE, HEARTBEAT, RETURN_GRACE
+from core.limits import BUNDLE_LIFE, RETURN_GRACE
 from core.messages import Bundles, Found, Mode, Result, Results, Status
 from core.states import State
 from tests.attacks.lies import bundle, bundles_say
@@ -28,30 +28,20 @@ def lose_all(world: World) -> None:
         world.lose(client)
 
 
-def pass_time(world: World, seconds: float) -> None:
-    """Let time go by; nobody is silent for too long."""
-    while seconds > 0:
-        world.pass_time(min(seconds, HEARTBEAT))
-        seconds -= HEARTBEAT
-        for client in world.clients:
-            client.events += client.session.tick(world.now)
-        world.tick()
-
-
 def test_a_message_waits_for_who_was_here_before(world: World) -> None:
     alice, bob = world.join("alice"), world.join("bob")
     lose_all(world)
     id_ = world.say(alice, "are you back?", "bob")
     world.connect(alice)
     world.tick()
-    pass_time(world, RETURN_GRACE - 1)
+    world.go_on(RETURN_GRACE - 1)
     assert alice.last(id_) == {"bob": Outcome.QUEUED}
     world.connect(bob)
     assert bob.texts() == []
     world.tick()  # the roster has him
     assert bob.texts() == [("alice", "are you back?")]
     assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.DELIVERED]}
-    pass_time(world, 2 * RETURN_GRACE)
+    world.go_on(2 * RETURN_GRACE)
     assert len(bob.texts()) == 1
 
 
@@ -72,10 +62,10 @@ def test_whoever_does_not_come_back_in_time_is_absent(world: World) -> None:
     lose_all(world)
     id_ = world.say(alice, "are you back?", "bob")
     world.connect(alice)
-    pass_time(world, RETURN_GRACE - 0.1)
+    world.go_on(RETURN_GRACE - 0.1)
     later = world.say(alice, "and now?", "bob")
     assert alice.last(id_) == alice.last(later) == {"bob": Outcome.QUEUED}
-    pass_time(world, 0.1)
+    world.go_on(0.1)
     assert alice.last(id_) == alice.last(later) == {"bob": Outcome.ABSENT}
     assert alice.last(world.say(alice, "still not?", "bob")) == {"bob": Outcome.ABSENT}
 
@@ -114,10 +104,10 @@ def test_without_a_roster_the_end_of_the_wait_decides(world: World) -> None:
     world.lose(bob)
     id_ = world.say(alice, "asked for while he is away", "bob")
     world.connect(bob)
-    pass_time(world, RETURN_GRACE - 0.1)
+    world.go_on(RETURN_GRACE - 0.1)
     assert alice.last(id_) == {"bob": Outcome.QUEUED}
     assert alice.last(away) == {"carol": Outcome.QUEUED}
-    pass_time(world, 0.1)
+    world.go_on(0.1)
     assert alice.last(here) == alice.last(id_) == {"bob": Outcome.DELIVERED}
     assert alice.last(away) == {"carol": Outcome.ABSENT}
 
@@ -183,12 +173,12 @@ def test_nobody_gets_a_message_twice_whoever_comes_back_when(steps: list[tuple[s
             case "mute" | "heard":
                 alice.to_client = swallow(Results) if step == "mute" else as_it_is
             case _:
-                pass_time(world, number)
+                world.go_on(number)
     alice.to_client = as_it_is
     world.lose(alice)
     for client in (alice, bob):
         _back(world, client)
-    pass_time(world, 2 * RETURN_GRACE)
+    world.go_on(2 * RETURN_GRACE)
     assert len(set(sent)) == len(sent)
     texts = [text for _, text in bob.texts()]
     assert len(set(texts)) == len(texts)
