@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, MappingProxyType, TracebackType
 from typing import Final
 
 from clients.greeting import greets
@@ -22,6 +22,7 @@ from core.places import FILE_NAME, decode_connection_file
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCAL: Final = "127.0.0.1"
+BROKER: Final = "The broker"
 BROKER_PORT: Final = 12345
 UI_PORT: Final = 8501
 
@@ -91,21 +92,31 @@ class Processes:
             if time.monotonic() > limit:
                 raise Failed(f"{what} did not answer within {_START_LIMIT:g} seconds.")
 
-    def forever(self) -> None:
-        """Wait for what ends this: raises Stopped, or Failed when a process ends."""
-        while True:
-            self.look()
+    def forever(self, spared: Mapping[str, str] | None = None) -> None:
+        """Wait for what ends this: raises Stopped, or Failed when a process ends.
 
-    def look(self) -> None:
-        """Rest for a moment; raises Stopped, or Failed when a process has ended."""
+        Of one whose name is among the ``spared`` it is only told that it has ended, and what stands there for it.
+        """
+        while True:
+            self.look(spared or {})
+
+    def look(self, spared: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Rest for a moment; raises Stopped, or Failed when a process has ended that is not ``spared``."""
         if self._asked:
             raise Stopped
-        for name, process in self._running:
+        for name, process in list(self._running):
             code = process.poll()
-            if code is not None:
-                if code < 0:
-                    raise Failed(f"{name} was ended by {signal.Signals(-code).name}.")
-                raise Failed(f"{name} ended with exit code {code}; what it said about that stands above.")
+            if code is None:
+                continue
+            ended = (
+                f"{name} was ended by {signal.Signals(-code).name}."
+                if code < 0
+                else f"{name} ended with exit code {code}; what it said about that stands above."
+            )
+            if name not in spared:
+                raise Failed(ended)
+            self._running.remove((name, process))
+            print(f"{ended} {spared[name]}", flush=True)
         time.sleep(_PAUSE)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
@@ -116,7 +127,7 @@ def start_broker(processes: Processes, port: int, data: Path, *options: str) -> 
     """Start a broker for this machine alone, wait until it answers, and return its address."""
     if not port_is_free(port):
         raise Failed(f"Port {port} is taken by another program; choose another one, as in: make run PORT={port + 1}")
-    pid = processes.start("The broker", "broker", "--host", LOCAL, "--port", str(port), "--data", data, *options)
+    pid = processes.start(BROKER, "broker", "--host", LOCAL, "--port", str(port), "--data", data, *options)
     address: BrokerAddress | None = None
 
     def ready() -> bool:
@@ -126,7 +137,7 @@ def start_broker(processes: Processes, port: int, data: Path, *options: str) -> 
             address = content.address if content.pid == pid else None
         return address is not None and broker_answers(address)
 
-    processes.until(ready, "The broker")
+    processes.until(ready, BROKER)
     assert address is not None
     return address
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,9 @@ from core.address import BrokerAddress
 from core.errors import SecureChatError
 from core.places import default_data_dir
 from scripts.processes import (
+    BROKER,
     BROKER_PORT,
+    LOCAL,
     UI_PORT,
     Failed,
     Processes,
@@ -28,10 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     """Start what is asked for, and wait; returns the exit code."""
     try:
         with Processes() as processes:
-            broker = None if "page" in arguments else find_or_start_broker(processes)
+            broker, again = (None, "") if "page" in arguments else find_or_start_broker(processes)
             url = start_page(processes, port_setting("UI_PORT", UI_PORT), broker)
             print(what_next(url, cli(broker)), flush=True)
-            processes.forever()
+            processes.forever({BROKER: f"The page stays, and waits for it; start it again with:\n\n       {again}\n"})
     except Stopped:
         print("\nStopped.")
     except (Failed, SecureChatError) as error:
@@ -40,17 +43,24 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def find_or_start_broker(processes: Processes) -> BrokerAddress:
-    """The broker that runs on this machine already, where its port is the wanted one, or else one started now."""
+def find_or_start_broker(processes: Processes) -> tuple[BrokerAddress, str]:
+    """The broker that runs on this machine already, where its port is the wanted one, or else one started now.
+
+    With it comes what starts that broker again.
+    """
     port = port_setting("PORT", BROKER_PORT)
     data = default_data_dir()
+    again = [".venv/bin/securechat-broker", "--host", LOCAL]
+    if port != BROKER_PORT:
+        again += ["--port", str(port)]
     running = find_broker()
     if running is not None and broker_answers(running):
         if running.port == port:
             print(f"A broker of yours runs on {running.where} already: this page uses it.", flush=True)
-            return running
+            return running, shlex.join(again)
         data = data.with_name(f"{data.name}-{port}")  # the other one holds its folder
-    return start_broker(processes, port, data)
+        again += ["--data", str(data)]
+    return start_broker(processes, port, data), shlex.join(again)
 
 
 def cli(broker: BrokerAddress | None) -> str:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -140,15 +141,28 @@ def test_run_starts_both_says_where_and_leaves_nothing(
     assert port_is_free(ui_port)
 
 
-def test_run_ends_with_a_sentence_when_the_broker_dies(environ: dict[str, str], two_ports: tuple[int, int]) -> None:
+def test_the_page_outlives_its_broker_and_says_how_to_start_it_again(
+    environ: dict[str, str], two_ports: tuple[int, int]
+) -> None:
     port, ui_port = two_ports
     with started(environ, "scripts.run", PORT=port, UI_PORT=ui_port) as run:
         told(run, "Ctrl-C")
-        pid = connection_file(environ)["pid"]
-        assert isinstance(pid, int)
-        os.kill(pid, signal.SIGKILL)
-        assert run.communicate()[1].splitlines()[-1] == "The broker was ended by SIGKILL."
-    assert run.returncode == 1
+        before = connection_file(environ)
+        assert isinstance(before["pid"], int)
+        os.kill(before["pid"], signal.SIGKILL)
+        said = told(run, "securechat-broker")
+        assert "The broker was ended by SIGKILL. The page stays" in said
+        words = shlex.split(said.splitlines()[-1])
+        assert words == [".venv/bin/securechat-broker", "--host", "127.0.0.1", "--port", str(port)]
+        with started(environ, "broker", *words[1:]) as broker:
+            told(broker, "find it by themselves", by="stderr")
+            assert connection_file(environ)["url"] == before["url"]
+            assert page(ui_port)[0] == http.client.OK
+            run.send_signal(signal.SIGINT)
+            run.communicate()
+            assert run.returncode == 0
+            broker.terminate()
+            broker.communicate()
     assert port_is_free(ui_port)
 
 
