@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from broker.curve import new_curve_keys
@@ -22,12 +23,19 @@ from core.places import FILE_NAME, ConnectionFile, decode_connection_file
 def make_invite(folder: Path, uses: int, seconds: float, host: str, default_port: int) -> tuple[str, str]:
     """Add an invite to the log; returns its line, secret included, and the name by which it is revoked."""
     must_exist(folder)
+    running = listening(folder)
+    port, key_of_broker = running.port if running else default_port, load_or_make_keys(folder).public
+    with contextlib.suppress(ValueError):  # a name, or an address of version 4
+        host = f"[{IPv6Address(host)}]"
+    address = BrokerAddress((host,), port, key_of_broker)
+    try:
+        BrokerAddress.parse(address.url)
+    except BadAddress as error:
+        raise BrokerFailed(why=f"No invite was made: {host} is no host's name or address.") from error
     keys = new_curve_keys()
     now = int(time.time())
     key = b64url(keys.public)
     _append(folder, Invited(key, uses, now + int(seconds), now))
-    running = listening(folder)
-    address = BrokerAddress((host,), running.port if running else default_port, load_or_make_keys(folder).public)
     return f"{address.url}/{b64url(keys.secret)}", invite_name(key)
 
 

@@ -27,7 +27,7 @@ def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
     from broker import admin
     from broker.binding import outward_address
 
-    line, name = admin.make_invite(folder, uses, days * 86_400, host or outward_address(), DEFAULT_PORT)
+    line, name = admin.make_invite(folder, uses, days * 86_400, outward_address() if host is None else host, DEFAULT_PORT)
     click.echo(line)
     click.echo(
         f"good for {uses} until {day(time.time() + days * 86_400)}; revoke it with: securechat-broker revoke {name}", err=True
@@ -82,7 +82,7 @@ def release(folder: Path, /, name: str) -> None:
     from broker import admin
 
     admin.release(folder, name)
-    click.echo(f"{name} is free", err=True)
+    click.echo(f"{name} is released; a broker that runs gives it away within a second", err=True)
 
 
 def day(when: float) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,8 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting for its writer
+            raise NotABackup(path=path, why="it is not a regular file")
         file = path.open("rb")
     except OSError as error:
         raise NotABackup(path=path, why=error.strerror) from error

@@ -43,7 +43,8 @@ def cli(context: click.Context, /, **options: Any) -> None:
     df -h | securechat-cli send ops
 
     Exit codes: 0 every copy is stored or arrived · 1 other · 2 usage · 3 broker or network · 4 changed or untrusted key ·
-    5 limit · 6 unknown or absent user, name taken, not let in · 7 only some copies · 8 time ran out · 9 locked · 130 Ctrl-C
+    5 limit · 6 unknown or absent user, name taken, not let in · 7 only some copies · 8 time ran out · 9 locked · 130 Ctrl-C ·
+    141 its output is read no more · 143 SIGTERM
     """
     context.obj = merge(context, **options)
 

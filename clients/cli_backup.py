@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_values import Place
 from clients.view import listing
 from core.encoding import b64url
 from core.names import fingerprint
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Place())
 @shared_options
 @click.pass_context
 def backup(context: click.Context, /, file: Path, **options: Any) -> None:
@@ -45,7 +46,7 @@ def backup(context: click.Context, /, file: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Place())
 @shared_options
 @click.pass_context
 def restore(context: click.Context, /, file: Path, **options: Any) -> None:

@@ -18,7 +18,7 @@ from core.names import EVERYONE, check_name, normalise_name
 @shared_options
 @click.pass_context
 def chat(context: click.Context, /, peer: str | None, **options: Any) -> None:
-    """Talk in this terminal: with PEER, or with everyone who is here.
+    """Talk in this terminal: with PEER, or with everyone who is here; a profile, with each that it has met, too.
 
     Whatever arrives is shown above the line that you type, and below it what became of what you sent. '/help' lists what else
     can be typed; Tab completes names, the arrow keys bring back what you typed before, Alt-Enter begins a new line, and what

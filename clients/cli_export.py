@@ -14,6 +14,7 @@ import click
 from clients.cli_completion import complete_conversation
 from clients.cli_past import concerns
 from clients.cli_settings import merge, open_profile, shared_options
+from clients.cli_values import Place
 from clients.export import MarkdownExport
 from clients.terminal import Terminal
 from clients.view import became_of, message_json, sent_json
@@ -30,7 +31,11 @@ _Put = Callable[[str, dict[str, object] | None], None]
 @click.command()
 @click.argument("peer", required=False, shell_complete=complete_conversation)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A new file to write to; nothing is overwritten."
+    "-o",
+    "--output",
+    type=Place(),
+    metavar="FILE",
+    help="A new file to write to; nothing is overwritten. '-' is standard output.",
 )
 @shared_options
 @click.pass_context
@@ -46,6 +51,8 @@ def export(context: click.Context, /, peer: str | None, output: Path | None, **o
     """
     settings = merge(context, **options)
     terminal = settings.terminal
+    if output == Path("-"):
+        output = None
     whom = normalise_name(peer) if peer else None
     with open_profile(settings) as profile, _target(terminal, output) as put:
         count = _write(profile, whom, put)

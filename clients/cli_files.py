@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, merge, open_client, shared_options
+from clients.cli_values import Place
 from clients.progress import ProgressLine
 from clients.terminal import Terminal
 from clients.view import clean, listing
 from core import errors
-from core.content import Content, File
+from core.content import File
 from core.encoding import b64url
-from core.events import MessageReceived, MessageSent
+from core.events import Message, MessageReceived, MessageSent
 from core.messages import Mode
 from core.names import normalise_name
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=TakesIds)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR",
+@click.option("--to", "folder", type=Place(file_okay=False), default=Path(), metavar="DIR",
               help="Where to save them; the current folder unless told otherwise.")  # fmt: skip
 @click.option("--from", "sender", metavar="USER", help="Only what this user sent.")
 @shared_options
@@ -77,12 +79,13 @@ def _files(profile: OpenProfile, sender: str | None) -> dict[str, dict[str, File
     return files
 
 
-def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path | None, *, insist: bool = False) -> Path | None:
+def save(client: ChatClient, terminal: Terminal, message: Message, folder: Path | None, *, insist: bool = False) -> Path | None:
     """Fetch what came with a message, if that is to be; what keeps it from being fetched is told.
 
     With ``insist`` what may be over at another try is raised instead: BrokerUnreachable and FileUnwritable. What the disk
     cannot hold, or the broker does not have, would keep whoever insists from ever going on.
     """
+    content = message.content
     if folder is None or not isinstance(content, File):
         return None
     try:
@@ -93,7 +96,19 @@ def save(client: ChatClient, terminal: Terminal, content: Content, folder: Path 
         terminal.warn(f"{click.style('not saved:', fg='red')} {error}")
         if error.advice:
             terminal.warn(f"hint: {error.advice}")
+        if client.profile and not isinstance(error, errors.FileGone):
+            terminal.warn(f"hint: fetch it later with: securechat-cli download {b64url(message.id)}")
         return None
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder that files are to be saved in; raises NotWritten where none can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise errors.NotWritten(path=folder, why=error.strerror) from error
 
 
 def _fetch(client: ChatClient, terminal: Terminal, file: File, folder: Path) -> Path:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_completion import complete_peer
-from clients.cli_files import save, saved_json
-from clients.cli_settings import DEFAULT_TIMEOUT, Duration, is_nameless, merge, open_client, shared_options
+from clients.cli_files import check_folder, save, saved_json
+from clients.cli_settings import DEFAULT_TIMEOUT, is_nameless, merge, open_client, shared_options
+from clients.cli_values import Duration, Place
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--from", "sender", metavar="USER", shell_complete=complete_peer, help="Only messages from this user.")
-@click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
+@click.option("-n", "--number", type=click.IntRange(1, 2**31), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=Duration(), help="Stop with exit code 8 if N messages did not come in this time.")
 @click.option(
     "--since",
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--download",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=Place(file_okay=False),
     metavar="DIR",
     help="Save the files that come with messages there; nothing is overwritten.",
 )
@@ -68,8 +69,8 @@ def listen(
 
     Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
     profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
-    is remembered apart from how far they are printed. SIGTERM and Ctrl-C reach CMD and all that it started; what has not ended
-    10 seconds later is killed. CMD has no terminal to ask at.
+    is remembered apart from how far they are printed. Two that run at once handle each message twice. SIGTERM and Ctrl-C reach
+    CMD and all that it started; what has not ended 10 seconds later is killed. CMD has no terminal to ask at.
 
     \b
     securechat-cli --as bob listen
@@ -83,6 +84,8 @@ def listen(
         check_name(sender)
     if handler is not None and not handler.strip():
         raise click.UsageError("--exec needs a command.")
+    if download is not None:
+        check_folder(download)
     left = number
     cursor = "listen" if handler is None else "exec"  # what was printed was not handled
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
@@ -115,14 +118,14 @@ def _hand_over(
     Returns the number of a signal that came meanwhile and is still to be raised.
     """
     if handler is None:
-        saved = save(client, terminal, message.content, download)
+        saved = save(client, terminal, message, download)
         terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
         return None
     from clients.handler import handle, not_handled
 
     kept = client.profile is not None
     try:
-        saved = save(client, terminal, message.content, download, insist=True)
+        saved = save(client, terminal, message, download, insist=True)
     except FileUnwritable as error:
         raise not_handled(message, str(error).rstrip("."), kept=kept) from error
     return handle(handler, message, saved, as_json=terminal.as_json, kept=kept)

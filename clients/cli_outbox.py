@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_send import report
-from clients.cli_settings import DEFAULT_TIMEOUT, Duration, TakesIds, connected, merge, open_profile, shared_options
+from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, connected, merge, open_profile, shared_options
+from clients.cli_values import Duration
 from clients.terminal import OK, OTHER, Terminal, exit_code_of, faint, overall
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
@@ -115,7 +116,14 @@ def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
             _until_sent(profile, timeout)
             problem = client.status.error
         codes = []
+        everyone = {one.id for one in waited if one.everyone}
         for id_, outcomes in _became(profile, waited).items():
+            if settings.as_json:
+                values = {name: outcome.value for name, outcome in outcomes.items()}
+                settings.terminal.data("", {
+                    "v": 1, "type": "sent", "id": b64url(id_), "from": profile.user, "everyone": id_ in everyone,
+                    "recipients": values,
+                })  # fmt: skip
             report(settings.terminal, id_, outcomes, problem, kept=True)
             codes.append(exit_code_of(outcomes.values()))
     sys.exit(overall(codes))
@@ -167,7 +175,13 @@ def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **op
             _give_up(settings, profile, given_up)
     for ticket in left_alone:
         settings.terminal.warn(f"the upload of {clean(ticket.name)} is under way in another program, and was left alone")
-    settings.terminal.say(f"{len({one.id for one in dropped}) + len(given_up)} dropped")
+    messages = list(dict.fromkeys(one.id for one in dropped))
+    settings.terminal.say(f"{len(messages) + len(given_up)} dropped")
+    if settings.as_json:
+        settings.terminal.data("", {
+            "v": 1, "type": "dropped", "messages": [b64url(one) for one in messages],
+            "uploads": [b64url(one.blob) for one in given_up], "left": [b64url(one.blob) for one in left_alone],
+        })  # fmt: skip
     sys.exit(OTHER if left_alone else OK)
 
 

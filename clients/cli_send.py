@@ -14,7 +14,6 @@ import click
 from clients.cli_completion import complete_peer
 from clients.cli_settings import (
     DEFAULT_TIMEOUT,
-    Duration,
     Settings,
     broker_for,
     connected,
@@ -24,6 +23,7 @@ from clients.cli_settings import (
     open_identity,
     shared_options,
 )
+from clients.cli_values import Duration, Place
 from clients.files import check_file
 from clients.progress import ProgressLine
 from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, overall
@@ -58,10 +58,11 @@ class _Send(click.Command):
 
 @click.command(cls=_Send)
 @click.argument("args", nargs=-1, metavar="TO... [TEXT|-]", shell_complete=complete_peer)
-@click.option("-f", "--file", "files", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+@click.option("-f", "--file", "files", type=Place(), multiple=True, metavar="FILE",
               help="A file to send; may be given several times.")  # fmt: skip
 @click.option("--run", is_flag=True, help="Run the command behind '--', and send how it ended and what it printed last.")
-@click.option("--everyone", is_flag=True, help="Send to everybody who is here, instead of TO.")
+@click.option("--everyone", is_flag=True,
+              help="Send to everybody who is here, and from a profile to each that it has met, too.")  # fmt: skip
 @click.option("--suite", type=click.Choice([suite.value for suite in Suite]), default="hybrid", show_default=True,
               help="RSA with AES-256-GCM, or RSA alone in blocks of 190 bytes.")  # fmt: skip
 @click.option(
@@ -92,12 +93,12 @@ def send(
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -', and send them
     nothing but a file with 'send alice bob "" -f FILE'. Succeeds once every copy is on the broker's disk or with its
-    recipient. A profile keeps a text that could not be sent in its outbox. A file needs the broker: one that was broken off
-    goes on where it was when a profile sends it again. A guest keeps nothing.
+    recipient. A profile keeps a text that could not be sent in its outbox. A file, and a text with it, needs the broker; an
+    upload that was broken off goes on where it was when a profile sends the file again. A guest keeps nothing.
 
-    With --run, CMD's output is passed on as it comes, and its last lines, its command line and how long it took are sent when
-    it has ended. The exit code is then CMD's (128 and the number of a signal that ended it, 127 if there is no such command,
-    126 if it cannot be run); if that is 0, sending's.
+    With --run, CMD's output is passed on as it comes (with --json, all of it to standard error), and its last lines, its
+    command line and how long it took are sent when it has ended. The exit code is then CMD's (128 and the number of a signal
+    that ended it, 127 if there is no such command, 126 if it cannot be run); if that is 0, sending's.
 
     CMD is not run where nothing could be sent as things stand: a name is taken, a profile knows no broker or another than
     this one, everybody in TO is blocked or has a changed key, or somebody is not verified with --verified-only. A broker that
@@ -122,8 +123,13 @@ def send(
     for path in files:
         check_file(path)
     # What was not uploaded cannot wait, and nor can what is for whoever is here now.
-    with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not (everyone or files)) as client:
-        sys.exit(_send(client, settings.terminal, how, to, (*(() if text is None else (text,)), *files)))
+    try:
+        with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not (everyone or files)) as client:
+            sys.exit(_send(client, settings.terminal, how, to, (*(() if text is None else (text,)), *files)))
+    except errors.BrokerUnreachable:
+        if text is not None:
+            settings.terminal.warn("nothing was sent, and nothing is kept: give the same command again")
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +165,11 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
         else:
             who.check_broker(broker_for(settings, fallback=who.broker))
             who.others.check_for_sending(to, verified_only=how.verified_only)
-        ended = run(command)
+        ended = run(command, stdout=2 if terminal.as_json else 1)
         terminal.say(f"{clean(ended.title)}: {ended.how}")
         try:
             with connected(settings, who, Mode.SEND, patience, offline=not how.everyone) as client:
-                code = _send(client, terminal, how, to, (ended.text,))
+                code = _send(client, terminal, how, to, (ended.text,), ran=ended.code)
         except errors.SecureChatError as error:
             if ended.code == OK:
                 raise
@@ -172,8 +178,10 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
     sys.exit(ended.code or code)
 
 
-def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], contents: Sequence[str | Path]) -> int:
-    """Send each, and tell what became of it; returns the exit code."""
+def _send(
+    client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], contents: Sequence[str | Path], *, ran: int = OK
+) -> int:
+    """Send each, and tell what became of it; returns the exit code. ``ran`` is that of the command that was run."""
     if is_nameless(client):
         terminal.say(f"sending as {client.user}, a guest identity made for this message; --as NAME chooses another")
     new: list[str] = []
@@ -182,10 +190,12 @@ def _send(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...]
         new = [peer.user for peer in client.audience(verified_only=how.verified_only) if peer.trust is Trust.NEW]
         if new and client.profile:
             terminal.say(f"new to you: {listing(new)}")
-    return overall([_send_one(client, terminal, how, to, what, new) for what in contents])
+    return overall([_send_one(client, terminal, how, to, what, new, ran) for what in contents])
 
 
-def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str]) -> int:
+def _send_one(
+    client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str], ran: int
+) -> int:
     content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
     if not (status := client.status).online:  # only a profile comes as far as this
@@ -193,7 +203,9 @@ def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, 
         terminal.say(f"{why} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
     outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)
     late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if how.delivered else []
-    code = exit_code_of(outcomes.values())
+    # Whoever was met once, and has no name here any more, is not of everyone.
+    counted = [one for one in outcomes.values() if not (how.everyone and one is Outcome.ABSENT)]
+    code = exit_code_of(counted or outcomes.values())
     if late and code == OK:
         code = TIMEOUT
     problem = client.status.error
@@ -204,7 +216,7 @@ def _send_one(client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, 
         about = {} if isinstance(content, str) else content_json(content)
         terminal.data("", {
             "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": how.everyone,
-            "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": code,
+            "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": ran or code,
         })  # fmt: skip
     report(terminal, id_, outcomes, problem, kept=client.profile is not None)
     if late:
@@ -235,7 +247,7 @@ def report(
         elif outcome.final:
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
             if outcome is Outcome.ABSENT:
-                terminal.warn(f"hint: {errors.UserAbsent.hint} Nothing is kept for a name that is no profile's.")
+                terminal.warn(f"hint: {errors.UserAbsent.hint} A guest can be written to only while connected.")
         else:
             slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
             why = str(problem or slowed).rstrip(".")

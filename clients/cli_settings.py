@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from clients.cli_values import Place, not_empty
 from clients.config_file import with_config
 from clients.terminal import Terminal
 from core import errors
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from core.address import BrokerAddress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_DURATION: Final = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)?\Z")
 _ID_LIKE_AN_OPTION: Final = re.compile(r"-[A-Za-z0-9_-]{21}\Z")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_LONGEST: Final = 366 * 24 * 3600.0  # what waits for longer than some decades would overflow
 DEFAULT_TIMEOUT: Final = 10.0
 GUEST_PREFIX: Final = "guest-"
 
@@ -38,21 +36,6 @@ class ProfileNeeded(errors.SecureChatError):
     """This takes a profile, and {who}."""
 
     hint = "{advice}"
-
-
-class Duration(click.ParamType[float]):
-    """A time such as 10s, 500ms or 2m, in seconds; a plain number is seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        if isinstance(value, float):
-            return value
-        match = _DURATION.match(str(value))
-        if not match or float(match["number"]) * _UNITS[match["unit"]] > _LONGEST:
-            self.fail(f"'{value}' is not a time; write it like 10s, 500ms or 2m.", param, ctx)
-        return float(match["number"]) * _UNITS[match["unit"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +64,30 @@ def shared_options(command: _F) -> _F:
         click.option("-v", "--verbose", is_flag=True, help="Log what happens on the connection."),
         click.option("-q", "--quiet", is_flag=True, help="Print only data and errors."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
-        click.option("--broker", metavar="URL", help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"),
+        click.option(
+            "--broker", metavar="URL", callback=not_empty, help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"
+        ),
         click.option("--no-input", is_flag=True, help="Never ask."),
         click.option(
             "--passphrase-file",
             metavar="FILE",
-            type=click.Path(path_type=Path),
+            type=Place(),
             help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor.",
         ),
+        click.option("--home", metavar="DIR", type=Place(), help="Where profiles are kept.  [env: SECURECHAT_HOME]"),
         click.option(
-            "--home", metavar="DIR", type=click.Path(path_type=Path), help="Where profiles are kept.  [env: SECURECHAT_HOME]"
+            "--profile",
+            metavar="NAME",
+            callback=not_empty,
+            help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]",
         ),
         click.option(
-            "--profile", metavar="NAME", help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]"
+            "--as",
+            "user",
+            metavar="NAME",
+            callback=not_empty,
+            help="Act as this guest; its keys live in memory.  [env: SECURECHAT_AS]",
         ),
-        click.option("--as", "user", metavar="NAME", help="Act as this guest; its keys live in memory.  [env: SECURECHAT_AS]"),
     ):
         command = option(command)
     return command
@@ -210,7 +202,8 @@ def read_passphrase(settings: Settings, prompt: str, *, twice: bool = False) -> 
         try:
             text = settings.passphrase_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"The passphrase cannot be read from {settings.passphrase_file}: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise click.UsageError(f"The passphrase cannot be read from {settings.passphrase_file}: {why}.") from None
         return text.removesuffix("\n")
     if settings.no_input or sys.stdin is None or not sys.stdin.isatty():
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ import click
 
 from clients.cli_completion import complete_peer
 from clients.cli_settings import broker_for, home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_values import Place
 from clients.terminal import UNTRUSTED, Terminal, strong
 from core import errors
 from core.address import BrokerAddress
@@ -20,6 +22,7 @@ from core.rsa import SigningKey
 
 if TYPE_CHECKING:
     from clients.others import Others
+    from core.memory import Pin
 
 _GUESTS: Final = "a guest decides where it talks: /{word} {peer} in 'securechat-cli chat', or on the page"
 
@@ -27,10 +30,8 @@ _GUESTS: Final = "a guest decides where it talks: /{word} {peer} in 'securechat-
 @click.command()
 @click.argument("name")
 @click.option("--invite", metavar="-", help="'-' reads the invite's securechat:// line from standard input, or asks for it.")
-@click.option("--invite-file", type=click.Path(path_type=Path), help="A file that holds the invite's securechat:// line.")
-@click.option(
-    "--import", "key_file", type=click.Path(path_type=Path), help="Use this RSA-2048 private key (PEM) as identity key."
-)
+@click.option("--invite-file", type=Place(), help="A file that holds the invite's securechat:// line.")
+@click.option("--import", "key_file", type=Place(), help="Use this RSA-2048 private key (PEM) as identity key.")
 @shared_options
 @click.pass_context
 def init(
@@ -87,18 +88,20 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
         shown = profile.others.number(pin)
         matches = yes
         if number is not None:
+            if not re.fullmatch(r"(\s*[0-9]){60}\s*", number):
+                raise click.UsageError("--number takes all 60 digits; spaces do not matter.")
             matches = same_number(number, shown)
             if not matches:
-                terminal.warn(f"{click.style('The numbers differ.', fg='red')} Somebody may sit between you and {pin.user}.")
-                terminal.warn(f"hint: have {pin.user} read theirs again: securechat-cli verify {profile.user}")
-                sys.exit(UNTRUSTED)
+                raise errors.NumbersDiffer(user=pin.user, me=profile.user)
         else:
             show_number(terminal, profile.user, pin.user, shown, changed=pin.offered is not None)
             if not yes and not settings.no_input and sys.stdin is not None and sys.stdin.isatty() and not settings.as_json:
                 matches = click.confirm(f"Does {pin.user} see the same number?", default=False, err=True)
+                if not matches:
+                    terminal.warn(f"{pin.user} is not verified")
+                    sys.exit(UNTRUSTED)
         if matches:
-            profile.others.verify(pin)
-            terminal.say(f"{pin.user} is verified ✓")
+            _decided(terminal, profile.others.verify(pin), f"{pin.user} is verified ✓", profile.others)
 
 
 @click.command()
@@ -109,18 +112,26 @@ def trust(context: click.Context, /, peer: str, **options: Any) -> None:
     """Accept the key that PEER uses now, and end a block."""
     settings = merge(context, **options)
     with open_profile(settings, _GUESTS.format(word="trust", peer=peer)) as profile:
-        settings.terminal.say(accept(profile.others, normalise_name(peer)))
+        after, said = accept(profile.others, normalise_name(peer))
+        _decided(settings.terminal, after, said, profile.others)
 
 
-def accept(others: Others, peer: str) -> str:
-    """Accept the key that somebody uses now, and end a block; returns what that changed."""
+def accept(others: Others, peer: str) -> tuple[Pin, str]:
+    """Accept the key that somebody uses now, and end a block; returns what is so now, and in words what that changed."""
     before = others.pin(peer)
     after = others.trust(before)
     if after == before:
-        return f"{after.user} has the key you know: {short_fingerprint(after.kid)}"
+        return after, f"{after.user} has the key you know: {short_fingerprint(after.kid)}"
     if after.kid != before.kid:
-        return f"{after.user} is now known by {short_fingerprint(after.kid)}; verify it when you can"
-    return f"{after.user} is no longer blocked"
+        return after, f"{after.user} is now known by {short_fingerprint(after.kid)}; verify it when you can"
+    return after, f"{after.user} is no longer blocked"
+
+
+def _decided(terminal: Terminal, pin: Pin, said: str, others: Others) -> None:
+    terminal.say(said)
+    if terminal.as_json:
+        trust, kid = others.standing(pin.user).value, fingerprint(pin.kid)
+        terminal.data("", {"v": 1, "type": "peer", "user": pin.user, "fingerprint": kid, "trust": trust})
 
 
 def same_number(typed: str, shown: str) -> bool:
@@ -137,7 +148,8 @@ def block(context: click.Context, /, peer: str, **options: Any) -> None:
     settings = merge(context, **options)
     with open_profile(settings, _GUESTS.format(word="block", peer=peer)) as profile:
         pin = profile.others.block(normalise_name(peer))
-    settings.terminal.say(f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}")
+        said = f"{pin.user} is blocked; undo it with: securechat-cli trust {pin.user}"
+        _decided(settings.terminal, pin, said, profile.others)
 
 
 @click.command()

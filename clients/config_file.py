@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ def with_config(environ: Mapping[str, str]) -> dict[str, str]:
 def read_config(path: Path) -> dict[str, str]:
     """The settings in a file, under the names of their environment variables; none if it is not there."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting for its writer
+            raise ConfigBroken(path=path, why="it is not a regular file", advice="Mend that, or move it away.")
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -58,7 +61,8 @@ def read_config(path: Path) -> dict[str, str]:
         if key not in _KEYS:
             raise ConfigBroken(path=path, why=f"it has the unknown key '{key}'", advice=f"There are: {', '.join(_KEYS)}.")
         if not isinstance(value, str) or not value:
-            raise ConfigBroken(path=path, why=f"the value of '{key}' is not a text", advice=f"Write it as: {key} = '...'")
+            what = "empty" if value == "" else "not a text"
+            raise ConfigBroken(path=path, why=f"the value of '{key}' is {what}", advice=f"Write it as: {key} = '...'")
         variable, check = _KEYS[key]
         try:
             found[variable] = check(value)

@@ -58,7 +58,8 @@ def _opened(path: Path) -> Iterator[int]:
         try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
-                raise FileUnreadable(name=str(path), why="it is not a regular file")
+                why = "it is a folder" if stat.S_ISDIR(about.st_mode) else "it is not a regular file"
+                raise FileUnreadable(name=str(path), why=why)
             if sealed_size(about.st_size) > BLOB_MAX:
                 raise FileUnreadable(name=str(path), why="it is too long")
             yield descriptor

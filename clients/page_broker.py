@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Final
 
 import streamlit as st
@@ -31,6 +34,16 @@ def local_broker() -> tuple[str, SecureChatError | None]:
         return "", None
     except SecureChatError as error:
         return "", error
+
+
+def cli_command() -> str:
+    """What somebody types in a terminal on this machine for the command line: its name, where the shell finds it by that."""
+    name = "securechat-cli"
+    program = Path(sys.prefix, "bin", name)
+    if shutil.which(name) or not program.exists():
+        return name
+    here = Path.cwd()
+    return str(program.relative_to(here) if program.is_relative_to(here) else program)
 
 
 def typed_broker(text: str) -> BrokerAddress | None:

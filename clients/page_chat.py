@@ -17,9 +17,9 @@ from streamlit_autorefresh import st_autorefresh
 
 from clients import page_connect, page_search
 from clients.chronicle import ConnectionState, ConnectionStatus
-from clients.page_broker import REFRESH_MS
+from clients.page_broker import REFRESH_MS, cli_command
 from clients.page_files import draw_file, draw_uploads
-from clients.page_log import SUITE_NAMES, failed, first_shown, log_parts, plain
+from clients.page_log import SUITE_NAMES, failed, first_shown, literal, log_parts, plain
 from clients.page_people import draw_head, draw_me, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
@@ -141,6 +141,10 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
 
 
 def _empty(chat: Chat) -> None:
+    for name, count in chat.unread.items():
+        said = "1 new message" if count == 1 else f"{count} new messages"
+        with st.container(key=f"news-{name}", horizontal_alignment="center"):
+            st.button(f"{said} from {literal(name)}", key=f"read-{name}", type="primary", on_click=chat.open, args=(name,))
     me, peer = chat.client.user, chat.current
     here = {other.user for other in chat.client.users()}
     taken = {me, *here, *(other.user for other in chat.client.audience())}
@@ -154,7 +158,7 @@ def _empty(chat: Chat) -> None:
         title, how, guest = f"{peer} is not here.", f"Whoever takes the name {peer} can write to you from a terminal:", peer
     st.html(f'<div class="sc-empty"><b>{plain(title)}</b>{plain(how)}</div>')
     broker = "" if chat.broker_is_local else f" --broker {chat.client.broker.url}"
-    st.code(f"securechat-cli --as {guest}{broker} send {me} 'hello from a terminal'", language=None, wrap_lines=True)
+    st.code(f"{cli_command()} --as {guest}{broker} send {me} 'hello from a terminal'", language=None, wrap_lines=True)
 
 
 def _connection(chat: Chat) -> None:

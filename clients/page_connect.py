@@ -67,8 +67,8 @@ def _guest() -> None:
     st.html(
         '<p class="sc-fine">Your private keys and the text of your messages live in this program, on the machine '
         "that runs it, in memory only; files lie in a private folder there while they are on their way. The broker sees "
-        "who writes to whom, when and how much, never what. Close or reload the tab and this guest is gone, with its keys "
-        "and all that was said. A profile keeps its keys.</p>"
+        "who writes to whom, when and how much, never what. Close or reload the tab and this guest is gone within seconds, "
+        "with its keys and all that was said. A profile keeps its keys.</p>"
     )
 
 

@@ -62,8 +62,8 @@ def how_it_ended(returned: int) -> str:
     return f"failed with exit code {returned}" if returned else "done"
 
 
-def run(command: Sequence[str]) -> Ended:
-    """Run a program to its end, its output passed on byte by byte to this one's.
+def run(command: Sequence[str], stdout: int = 1) -> Ended:
+    """Run a program to its end, its output passed on byte by byte to this one's; ``stdout`` is where its standard output goes.
 
     What it started and left behind is not waited for. Ctrl-C is for the program; SIGTERM is passed on to it.
     """
@@ -75,7 +75,7 @@ def run(command: Sequence[str]) -> Ended:
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED
         return Ended(title, code, f"could not be started: {error.strerror}")
     with process, _signals_for(process):
-        last = _pass_on(process)
+        last = _pass_on(process, stdout)
         returned = process.wait()
     took = lasting(time.monotonic() - began)
     return Ended(title, exit_code_of_process(returned), f"{how_it_ended(returned)} after {took}", tail_of(last))
@@ -103,7 +103,7 @@ def _signals_for(process: subprocess.Popen[bytes]) -> AbstractContextManager[Non
     })  # fmt: skip
 
 
-def _pass_on(process: subprocess.Popen[bytes]) -> bytes:
+def _pass_on(process: subprocess.Popen[bytes], stdout: int) -> bytes:
     """Copy what comes from the program until it has ended; returns the last of it."""
     last = _Last()
     ended_in, ended_out = os.pipe()
@@ -114,7 +114,7 @@ def _pass_on(process: subprocess.Popen[bytes]) -> bytes:
 
     waiter = threading.Thread(target=wait, name="securechat-program", daemon=True)
     waiter.start()
-    streams: dict[IO[bytes], int] = {stream: to for stream, to in ((process.stdout, 1), (process.stderr, 2)) if stream}
+    streams: dict[IO[bytes], int] = {stream: to for stream, to in ((process.stdout, stdout), (process.stderr, 2)) if stream}
     with selectors.DefaultSelector() as selector:
         for stream in streams:
             # What the program leaves running has the pipes as well, and may keep them open for long after its end.

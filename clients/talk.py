@@ -154,27 +154,30 @@ class Talk:
     # What is typed
 
     def take(self, typed: str) -> str:
-        """Do what a line says; returns what is to stand at the prompt again, because it could not be done."""
+        """Do what a line says; returns what is to stand at the prompt again: a message that could not be sent."""
+        if not typed.strip():
+            return ""
+        command = typed.startswith("/") and not typed.startswith("//") and "\n" not in typed
         try:
-            if not typed.strip():
-                return ""
-            if typed.startswith("/") and not typed.startswith("//") and "\n" not in typed:
+            if command:
                 word, _, rest = typed[1:].partition(" ")
                 self._command(word, rest.strip())
             else:
                 self._send(typed.removeprefix("/") if typed.startswith("//") else typed, self._to)
         except _Unclear as unclear:
             self._terminal.warn(str(unclear))
-            return typed
         except (errors.KeyChanged, errors.PeerBlocked) as error:  # their own hints are commands of the shell
             self._terminal.warn(f"{click.style('error:', fg='red')} {error}")
             user = str(error.fields["user"])
             self._terminal.warn(f"hint: {_advice(user) if isinstance(error, errors.KeyChanged) else _unblock(user)}")
-            return typed
         except errors.SecureChatError as error:
             self._terminal.complain(error)
-            return typed
-        return ""
+        else:
+            return ""
+        if command:
+            return ""
+        self._terminal.say(faint("what you typed stands there again; Ctrl-U takes it away"))
+        return typed
 
     def _send(self, what: str | File, to: str) -> None:
         if to != EVERYONE and self._client.others:
@@ -196,7 +199,7 @@ class Talk:
                 self._verify(rest)
             case "trust":
                 if self._client.others:
-                    self._terminal.say(accept(self._client.others, normalise_name(self._named(rest))))
+                    self._terminal.say(accept(self._client.others, normalise_name(self._named(rest)))[1])
             case "block":
                 if self._client.others:
                     name = self._client.others.block(normalise_name(self._named(rest))).user

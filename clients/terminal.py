@@ -38,6 +38,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.BrokerKeyChanged: UNTRUSTED,
     errors.BadBundle: UNTRUSTED,
     errors.KeyChanged: UNTRUSTED,
+    errors.NumbersDiffer: UNTRUSTED,
     errors.NotVerified: UNTRUSTED,
     errors.PeerBlocked: UNTRUSTED,
     errors.PeerUnknown: ABSENT,

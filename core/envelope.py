@@ -89,8 +89,11 @@ def check_length(content: bytes, suite: Suite) -> None:
     """Raise MessageTooLong if the suite cannot carry ``content``."""
     limit = _BY_SUITE[suite].content_max
     if len(content) > limit:
-        advice = "Use the hybrid suite." if suite is Suite.CHUNKED else "Split it up."
-        raise MessageTooLong(suite=suite.value, limit=limit, advice=advice)
+        advice = "Use the hybrid suite, or send it as a file." if suite is Suite.CHUNKED else "Send it as a file."
+        raise MessageTooLong(suite=suite.value, limit=limit - _TEXT_OVERHEAD, advice=advice)
+
+
+_TEXT_OVERHEAD: Final = len(encode_content(Text(256 * " "))) - 256  # bytes around a long text; no other content is long
 
 
 def fits(content: Sendable, suite: Suite) -> bool:

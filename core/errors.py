@@ -44,6 +44,7 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── ProfileMissing          no such profile
     ├── ProfileExists           there is one already
     ├── KeyChanged              a pinned name with another key
+    ├── NumbersDiffer           two people who compare do not see the same
     ├── NotVerified             only verified peers were to be written to
     │   └── NobodyVerified          … and none of those in question is
     ├── PeerBlocked             somebody this profile has blocked
@@ -169,6 +170,8 @@ class BadAddress(SecureChatError):
 class EmptyMessage(SecureChatError):
     """There is nothing to send."""
 
+    hint = "Give a text or a file; what was to be piped in was empty, perhaps."
+
 
 class NotText(SecureChatError):
     """The message holds bytes that are not text."""
@@ -177,7 +180,7 @@ class NotText(SecureChatError):
 
 
 class MessageTooLong(SecureChatError):
-    """The message is too long: {suite} messages hold at most {limit} bytes."""
+    """The message is too long: {suite} messages hold at most {limit} bytes of text."""
 
     hint = "{advice}"
 
@@ -211,9 +214,12 @@ class LoginRefused(SecureChatError):
 
 
 class NameTaken(LoginRefused):
-    """The name '{user}' is in use by somebody else."""
+    """The name '{user}' is in use by somebody else, or belongs to a profile."""
 
-    hint = "Choose another name, or wait until its holder has left. If that is you, on the page: press Leave there."
+    hint = (
+        "Choose another name. If it is your profile's: --profile {user}, or Profile on the page. If you are connected as a "
+        "guest elsewhere: leave there."
+    )
 
 
 class NotInvited(LoginRefused):
@@ -259,7 +265,9 @@ class KeystoreLocked(SecureChatError):
 
 
 class WrongPassphrase(SecureChatError):
-    """That is not the keystore's passphrase, or the keystore is damaged; it was left as it is."""
+    """That is not the profile's passphrase, or its keystore is damaged; it was left as it is."""
+
+    hint = "Try again. Without its passphrase nobody can open it."
 
 
 class KeystoreUnsafe(SecureChatError):
@@ -311,11 +319,19 @@ class ProfileMissing(SecureChatError):
 class ProfileExists(SecureChatError):
     """There is a profile '{name}' already; it was left as it is."""
 
+    hint = "Choose another name, or move that profile's folder away first."
+
 
 class KeyChanged(SecureChatError):
     """{user} now uses another key than the one you know; nothing was sent to it."""
 
     hint = "Compare numbers over another channel (securechat-cli verify {user}), then accept it: securechat-cli trust {user}"
+
+
+class NumbersDiffer(SecureChatError):
+    """The numbers differ: somebody may sit between you and {user}."""
+
+    hint = "Have {user} read theirs again: securechat-cli verify {me}"
 
 
 class NotVerified(SecureChatError):
@@ -339,7 +355,7 @@ class PeerBlocked(SecureChatError):
 class PeerUnknown(SecureChatError):
     """This profile has never met {user}."""
 
-    hint = "It knows whoever it has written to, heard from, or looked up while they were here."
+    hint = "It knows whom it has reached or heard from. Write to them while they are here: 'securechat-cli users' shows who is."
 
 
 class FileFailed(SecureChatError):

@@ -25,7 +25,7 @@ _HEAD = """\
 What `--help` says of each command, on one page. Settings come from flags, else from the environment variables in brackets,
 else, for `securechat-cli`, from [`config.toml`](#configtoml). The options of `securechat-cli` itself stand before a command or
 behind it; so does the `--data` of `securechat-broker`. What exit codes mean to a person is in
-[When something does not work](TROUBLESHOOTING.md#exit-codes).
+[When something does not work](TROUBLESHOOTING.md#exit-codes), and what `--json` prints in [What --json prints](JSON.md).
 """
 _CONFIG = """
 ## config.toml

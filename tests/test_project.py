@@ -122,11 +122,11 @@ def test_commands_that_a_page_mentions_exist(document: str) -> None:
     assert mentioned or document not in {"README.md", "docs/OPERATIONS.md", "docs/TROUBLESHOOTING.md"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_version_is_that_of_the_code() -> None:
     assert distribution("securechat-rsa").version == VERSION
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_each_row_belongs_to_a_table(document: str) -> None:
     lines = (ROOT / document).read_text().split("\n")
     heads = [at for at, line in enumerate(lines) if line.startswith("|") and (at == 0 or not lines[at - 1].startswith("|"))]

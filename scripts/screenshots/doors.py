@@ -48,5 +48,5 @@ def taken(studio: Studio) -> None:
     studio.person("bob")
     with studio.tab("/?as=bob") as page:
         page.get_by_role("button", name="Connect").click()
-        studio.shoot(page, "name-taken", "The name 'bob' is in use by somebody else.")
+        studio.shoot(page, "name-taken", "The name 'bob' is in use by somebody else, or belongs to a profile.")
     studio.dismiss()

@@ -73,6 +73,16 @@ def test_an_invite_to_a_broker_that_nobody_else_can_reach_says_so(tmp_path: Path
         assert "where no other machine reaches it" not in admin(folder, env, "invite", "--host", "tunnel.example.org").err
 
 
+@pytest.mark.parametrize("host", ["", "bad/host", "a b", "127.0.0.1:5", "[::1]:5"])
+def test_no_invite_is_made_that_nobody_could_use(broker: BrokerProcess, host: str) -> None:
+    before = run(broker, "invites").out
+    done = run(broker, "invite", "--host", host)
+    assert done.code == 1
+    assert "No invite was made" in done.err
+    assert run(broker, "invites").out == before
+    assert BrokerAddress.parse(ok(run(broker, "invite", "--host", "::1"))).hosts == ("[::1]",)
+
+
 def test_invites_are_listed_with_what_is_left_of_them(broker: BrokerProcess) -> None:
     made = run(broker, "invite", "--uses", "3", "--days", "2", "--host", "chat.example.org")
     assert BrokerAddress.parse(ok(made)).hosts == ("chat.example.org",)
@@ -122,7 +132,7 @@ def test_profiles_are_listed_and_released_while_it_runs(broker: BrokerProcess, e
     assert cli(mine, "init", "alice").code == 6
     done = run(broker, "release", "alice")
     ok(done)
-    assert "alice is free" in done.err
+    assert "alice is released" in done.err
     assert not [line for line in ok(run(broker, "users")).splitlines() if line.startswith("alice ")]
     # The broker, which runs on, hears of it by itself.
     until(lambda: cli(mine, "init", "alice").code == 0)

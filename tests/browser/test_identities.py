@@ -70,7 +70,7 @@ def test_unlock_chat_verify_and_decide_about_a_changed_key(own_tabs: Tabs, settl
     page = own_tabs.open()
     page.get_by_text("Profile", exact=True).click()
     unlock(page, "wrong")
-    expect(page.get_by_text("That is not the keystore's passphrase")).to_be_visible()
+    expect(page.get_by_text("That is not the profile's passphrase")).to_be_visible()
     expect(page.get_by_label("Passphrase", exact=True)).to_have_value("")
     bob = person(settled, tmp_path / "bob", "bob")
     with listening(bob, None, "--json") as present:

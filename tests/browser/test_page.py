@@ -165,7 +165,7 @@ def test_a_name_in_use_is_refused_and_what_was_typed_is_kept(tabs: Tabs, guest: 
     connect(page, " Rupert ")
     composer = page.get_by_placeholder("Message everyone")
     composer.fill("do not lose me")
-    expect(page.get_by_text("The name 'rupert' is in use by somebody else.")).to_be_visible()
+    expect(page.get_by_text("The name 'rupert' is in use by somebody else, or belongs to a profile.")).to_be_visible()
     name = page.get_by_label("Your name")
     expect(name).to_have_value("rupert")
     expect(page.get_by_text("names are lower-case")).to_be_visible()

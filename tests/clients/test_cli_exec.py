@@ -126,17 +126,22 @@ def test_a_file_that_cannot_be_written_comes_again(tmp_path: Path) -> None:
     with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
         (tmp_path / "plan.txt").write_text("numbers")
+        ok(cli(env, "--as", "alice", "send", "bob", "make it impossible"))
         ok(cli(env, "--as", "alice", "send", "bob", "-f", str(tmp_path / "plan.txt")))
-        (tmp_path / "in").touch()  # a file where the folder is to be
-        command = ("listen", "-n", "1", "--exec", 'cat "$SECURECHAT_FILE"', "--download", str(tmp_path / "in" / "box"))
-        failed = cli(bob, *command)
+        into = tmp_path / "in"
+        handler = f'if test "$SECURECHAT_FILE"; then cat "$SECURECHAT_FILE"; else rmdir "{into}"; touch "{into}"; fi'
+        command = ("listen", "--exec", handler, "--download", str(into))
+        failed = cli(bob, *command, "-n", "2")
         assert failed.code == 1
         (id_,) = re.findall(
             r"error: The message (\S+) from alice does not count as handled: .* cannot be written: ", failed.err
         )
         assert added(failed) == ["--since", id_]
-        (tmp_path / "in").unlink()
-        assert ok(cli(bob, *command)).out == "numbers"
+        refused = cli(bob, *command)
+        assert refused.code == 2
+        assert "is a file" in refused.err  # and nothing was begun
+        into.unlink()
+        assert ok(cli(bob, *command, "-n", "1")).out == "numbers"
 
 
 @pytest.mark.parametrize(("end", "how"), [("exit 3", "failed with exit code 3"), ("kill -KILL $$", "ended by SIGKILL")])

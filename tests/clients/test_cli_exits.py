@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.curve import new_curve_keys
-from clients.cli_settings import Duration
+from clients.cli_values import Duration
 from core.address import BrokerAddress
 from core.content import Text
 from core.limits import CHUNKED_CONTENT_MAX, HYBRID_CONTENT_MAX
@@ -42,6 +42,11 @@ def check(done: Finished, code: int, said: str) -> None:
         (("--as", "x" * 33, "send", "bob", "hi"), "is not a username"),
         (("listen", "--from", "Not A Name"), "is not a username"),
         (("listen", "-n", "0"), "0 is not in the range"),
+        (("history", "--limit", str(2**63)), "is not in the range"),
+        (("--as", "", "send", "bob", "hi"), "Invalid value for '--as': it is empty"),
+        (("send", "--profile", "", "bob", "hi"), "Invalid value for '--profile': it is empty"),
+        (("--broker", "", "users"), "Invalid value for '--broker': it is empty"),
+        (("--home", "", "users"), "Invalid value for '--home': it is empty"),
         (("send", "--suite", "rot13", "bob", "hi"), "rot13"),
         (("send", "--timeout", "soon", "bob", "hi"), "is not a time"),
         (("send", "--timeout", "-1", "bob", "hi"), "is not a time"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import sqlite3
 import subprocess
@@ -244,7 +243,7 @@ def test_what_cannot_be_sent_says_why_and_sends_nothing(env: Env, people: People
     os.mkfifo(pipe)
     for path, why in (
         (tmp_path / "none", "No such file"),
-        (tmp_path, "not a regular file"),
+        (tmp_path, "it is a folder"),
         (pipe, "not a regular file"),
         (bad, "cannot be a file's name"),
         (Path("/dev/null"), "not a regular file"),
@@ -299,11 +298,11 @@ def test_a_folder_that_cannot_be_written_loses_nothing(env: Env, people: People,
     assert cli(env, "--profile", alice, "send", bob, "-f", str(path)).code == OK
     into = tmp_path / "file-not-folder"
     into.write_bytes(b"")
-    taken = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s", "--download", str(into / "x"))
-    assert taken.code == OK  # the message is shown; the file can be fetched later
-    assert "cannot be written" in taken.err
-    done = cli(env, "--profile", bob, "download", taken.data[0]["id"], "--to", str(tmp_path / "in"))
-    assert done.code == OK, done.err
+    refused = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s", "--download", str(into / "x"))
+    assert (refused.code, refused.data[-1]["error"]) == (OTHER, "NotWritten")
+    taken = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s", "--download", str(tmp_path / "in"))
+    assert taken.code == OK, taken.err
+    assert Path(taken.data[0]["saved"]).read_bytes() == path.read_bytes()
 
 
 def test_a_guest_cannot_fetch_later_and_is_told_how(env: dict[str, str]) -> None:
@@ -312,7 +311,7 @@ def test_a_guest_cannot_fetch_later_and_is_told_how(env: dict[str, str]) -> None
     assert "listen --download" in done.err
 
 
-def test_without_a_broker_the_file_is_not_sent_and_its_text_waits(env: dict[str, str], tmp_path: Path) -> None:
+def test_without_a_broker_neither_the_file_nor_its_text_is_kept_and_that_is_said(env: dict[str, str], tmp_path: Path) -> None:
     del env
     home = tmp_path / "home"
     with BrokerProcess(home) as own:
@@ -320,9 +319,13 @@ def test_without_a_broker_the_file_is_not_sent_and_its_text_waits(env: dict[str,
         assert cli(own.env, "init", "dora").code == OK
         there = own.env
         url = own.address.url
-    done = cli({**there, "SECURECHAT_BROKER": url}, "--profile", "carol", "--json", "send", "dora", "-f", str(a_file(tmp_path)))
-    assert done.code == NETWORK, done.err
-    assert json.loads(done.out.splitlines()[-1])["error"] == "BrokerUnreachable"
+    away = {**there, "SECURECHAT_BROKER": url}
+    for text in ((), ("the numbers",)):
+        done = cli(away, "--profile", "carol", "--json", "send", "dora", *text, "-f", str(a_file(tmp_path)))
+        assert done.code == NETWORK, done.err
+        assert done.data[-1]["error"] == "BrokerUnreachable"
+        assert ("nothing is kept: give the same command again" in done.err) is bool(text)
+    assert cli(away, "--profile", "carol", "--json", "outbox").data == []
 
 
 def test_progress_is_for_terminals(env: Env, people: People, tmp_path: Path) -> None:

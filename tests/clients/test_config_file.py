@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_it_says_what_flags_and_the_environment_do_not(tmp_path: Path, monkeypat
         ("passphrase = 'x'", "it has the unknown key 'passphrase'"),
         ("[profile]\nname = 'x'", "the value of 'profile' is not a text"),
         ("profile = 1", "the value of 'profile' is not a text"),
-        ("profile = ''", "the value of 'profile' is not a text"),
+        ("profile = ''", "the value of 'profile' is empty"),
         ("profile = 'Not A Name'", "'profile': 'not a name' is not a username"),
         ("as = 'everyone'", "'as': 'everyone' is not a username"),
         ("broker = 'http://example.org'", "'broker': This is not a broker's address"),
@@ -70,8 +71,11 @@ def test_a_mark_that_some_editors_write_first_is_passed_over(tmp_path: Path) -> 
     assert read_config(tmp_path / "config.toml") == {"SECURECHAT_AS": "bob"}
 
 
-def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigBroken, match="Is a directory"):
+def test_a_folder_or_a_pipe_in_its_place_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigBroken, match="not a regular file"):
+        read_config(tmp_path / "pipe")
+    with pytest.raises(ConfigBroken, match="not a regular file"):
         read_config(tmp_path)
 
 

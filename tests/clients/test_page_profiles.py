@@ -257,7 +257,7 @@ def test_what_cannot_be_made_is_said(near: Path, name: str, second: str, sentenc
 def test_a_name_that_somebody_has_leaves_nothing_behind(near: Path, broker: BrokerProcess) -> None:
     with ChatClient("page-held", broker.address, events=False):
         app = make(profile_view(page()), "page-held")
-        assert "The name &#x27;page-held&#x27; is in use by somebody else." in text(app)
+        assert "The name &#x27;page-held&#x27; is in use by somebody else, or belongs to a profile." in text(app)
         assert "chat" not in app.session_state
     assert Keystore.names(near) == []
     assert not (near / "profiles" / "page-held").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.config_file import config_path
+from clients.page_broker import cli_command
 from clients.page_chat import has_ended
 from clients.page_state import DEPARTURES, Departures
 from core.address import BrokerAddress
@@ -92,9 +94,24 @@ def test_a_broker_that_does_not_answer_is_tried_again_while_messages_wait(lonely
     assert "chat" not in lonely.session_state
 
 
+def test_the_line_to_type_is_the_short_one_only_where_the_shell_knows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "env" / "bin" / "securechat-cli"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "env"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli_command() == str(program)
+    monkeypatch.chdir(tmp_path)
+    assert cli_command() == "env/bin/securechat-cli"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert cli_command() == "securechat-cli"
+
+
 def test_nobody_else_is_here(served: AppTest) -> None:
     wait_for(connect(served, "alice"), ConnectionState.ONLINE)
-    assert any(code.value.startswith("securechat-cli --as carol send alice ") for code in served.code)
+    assert any(code.value.startswith(f"{cli_command()} --as carol send alice ") for code in served.code)
     assert "Nothing has been said yet." in text(served)
     assert "Nobody else is here yet." in text(served)
     send(served, "anybody?")
@@ -102,13 +119,23 @@ def test_nobody_else_is_here(served: AppTest) -> None:
     assert chat_of(served).client.timeline(EVERYONE) == ()
 
 
+def test_who_has_written_elsewhere_is_one_press_away_where_nothing_was_said(served: AppTest, broker: BrokerProcess) -> None:
+    wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+    with ChatClient("bob", broker.address, events=False) as bob:
+        bob.send("for you", "alice")
+        until(lambda: [one for one in served.run().button if one.label == "1 new message from bob"])
+        next(one for one in served.button if one.label == "1 new message from bob").click().run()
+        assert chat_of(served).current == "bob"
+        assert "for you" in text(served)
+
+
 def test_a_message_that_is_too_long_says_what_to_do(served: AppTest, broker: BrokerProcess) -> None:
     with ChatClient("bob", broker.address, events=False):
         wait_for(connect(served, "alice"), ConnectionState.ONLINE)
         served.radio(key="suite").set_value(Suite.CHUNKED).run()
         send(served, "x" * 9000)
-        assert "chunked messages hold at most 8191 bytes." in text(served)
-        assert "Use the hybrid suite." in text(served)
+        assert "chunked messages hold at most 8172 bytes of text." in text(served)
+        assert "Use the hybrid suite, or send it as a file." in text(served)
         served.radio(key="suite").set_value(Suite.HYBRID).run()
         send(served, "x" * 9000)
         assert "hold at most" not in text(served)
@@ -119,7 +146,7 @@ def test_a_refused_name_can_be_changed_and_what_waited_goes_out(served: AppTest,
         connect(served, "bob")
         chat_of(served).client.send("written too early", "carol")
         wait_for(served, ConnectionState.REFUSED)
-        assert "The name &#x27;bob&#x27; is in use by somebody else." in text(served)
+        assert "The name &#x27;bob&#x27; is in use by somebody else, or belongs to a profile." in text(served)
         assert "Nothing has been said yet." not in text(served)
         refused = chat_of(served).client
         assert refused.timeline("carol")[-1].text == "written too early"

@@ -42,7 +42,7 @@ def test_every_error_is_a_sentence_even_without_its_fields(kind: type[SecureChat
 
 def test_fields_are_filled_in_and_never_formatted_twice() -> None:
     error = MessageTooLong(suite="chunked", limit=8191, advice="Use {hybrid}.")
-    assert str(error) == "The message is too long: chunked messages hold at most 8191 bytes."
+    assert str(error) == "The message is too long: chunked messages hold at most 8191 bytes of text."
     assert error.advice == "Use {hybrid}."
     assert str(RemoteProtocolError(what="{x} {0}")).endswith("{x} {0}.")
 

@@ -10,7 +10,7 @@ from core import frames
 from core.bundle import SignedBundle
 from core.events import Outcome, Receipt
 from core.frames import Frames
-from core.limits import BUNDLE_LIFE, RETURN_GRACE
+from core.limits import BUNDLE_LIFE, RECONNECT_MAX, RETURN_GRACE
 from core.messages import Bundles, Found, Mode, Result, Results, Status
 from core.states import State
 from tests.attacks.lies import bundle, bundles_say
@@ -43,6 +43,18 @@ def test_a_message_waits_for_who_was_here_before(world: World) -> None:
     assert alice.outcomes(id_) == {"bob": [Outcome.QUEUED, Outcome.SENT, Outcome.DELIVERED]}
     world.go_on(2 * RETURN_GRACE)
     assert len(bob.texts()) == 1
+
+
+def test_who_pauses_the_longest_between_two_attempts_is_waited_for(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    lose_all(world)
+    id_ = world.say(alice, "are you back?", "bob")
+    world.connect(alice)
+    world.go_on(RECONNECT_MAX)
+    world.connect(bob)
+    world.tick()
+    world.settle()
+    assert alice.last(id_) == {"bob": Outcome.DELIVERED}
 
 
 def test_a_bundle_that_nobody_could_trust_is_not_waited_for(world: World) -> None:

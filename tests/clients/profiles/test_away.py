@@ -86,13 +86,16 @@ def test_what_the_broker_cannot_be_told_waits_in_the_outbox(town: Town) -> None:
         assert "it waits in the outbox" in done.err
     waiting = ok(cli(town.alice, "outbox", "--json")).data
     assert [(line["to"], line["text"]) for line in waiting] == [(["bob"], "one"), (["bob"], "two")]
-    dropped = ok(cli(town.alice, "outbox", "drop", waiting[0]["id"]))
+    dropped = ok(cli(town.alice, "outbox", "drop", waiting[0]["id"], "--json"))
+    assert dropped.data[-1]["messages"] == [waiting[0]["id"]]
     assert "1 dropped" in dropped.err
     assert cli(town.alice, "outbox", "drop", "nothing").code == 2
-    failed = cli(town.alice, "outbox", "retry", "--timeout", "300ms")
+    failed = cli(town.alice, "outbox", "retry", "--timeout", "300ms", "--json")
     assert failed.code == 3
     town.start()
-    assert "sent to bob (stored)" in ok(cli(town.alice, "outbox", "retry")).err
+    sent = ok(cli(town.alice, "outbox", "retry", "--json"))
+    assert "sent to bob (stored)" in sent.err
+    assert sent.data[-1]["recipients"] == {"bob": "stored"}
     assert "nothing waits" in ok(cli(town.alice, "outbox", "retry")).err
     assert texts(town.alice, "outbox", "list") == []
     assert texts(town.bob, "listen", "-n", "1") == ["two"]

@@ -277,6 +277,13 @@ def test_what_is_no_whole_backup_leaves_nothing_behind(
     assert folder(Path(alice["SECURECHAT_HOME"])) == []
 
 
+def test_a_pipe_is_no_backup_and_is_not_waited_for(person: Person, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = cli(person("nobody"), "restore", str(tmp_path / "pipe"))
+    assert done.code == 1
+    assert "it is not a regular file" in done.err
+
+
 def test_parts_of_two_backups_do_not_make_one(person: Person, alice: Env, bob: Env, tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     back_up(alice, one)

@@ -28,6 +28,7 @@ def test_a_history_is_exported_whole_or_with_one_peer(alice: Env, bob: Env, tmp_
     to_all = ok(cli(alice, "export", "everyone")).out
     assert [text in to_all for text in ("good morning", "to all")] == [False, True]
     assert "nothing was found" in ok(cli(alice, "export", "carol")).err
+    assert ok(cli(alice, "export", "-o", "-", "everyone")).out == to_all
 
 
 def test_json_is_that_of_the_history(alice: Env, bob: Env, tmp_path: Path) -> None:

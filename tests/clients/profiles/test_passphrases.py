@@ -38,7 +38,7 @@ def test_a_passphrase_file_opens_it_and_nothing_else_does(locked: tuple[Env, Pat
         wrong.write_text(text)
         done = cli(env, "users", "--passphrase-file", str(wrong))
         assert done.code == 9
-        assert "not the keystore's passphrase" in done.err
+        assert "not the profile's passphrase" in done.err
         assert "esame" not in done.err
     wrong.write_text("")
     assert cli(env, "users", "--passphrase-file", str(wrong)).code == 9
