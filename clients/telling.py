@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.terminal import Terminal, faint, strong
-from clients.view import clean, clock, iso, key_changed_json, listing, refusal, text_of
+from clients.view import clean, clock, iso, key_changed_json, key_news, listing, refusal, text_of
 from core import errors
 from core.events import Disconnected, Event, Message, MessageRefused, MessageSent, PeerKeyChanged, RosterChanged, Welcomed
 from core.names import short_fingerprint
@@ -73,12 +73,13 @@ class Teller:
                     terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
             case MessageRefused(who, _, stage):
                 terminal.warn(f"a message said to be from {who} was refused: {refusal(stage)}")
-            case PeerKeyChanged(user, _, kid, accepted):
-                terminal.warn(f"{user} now uses another key: {short_fingerprint(kid)}")
-                if not accepted:
-                    terminal.warn(f"hint: {self._advice(user)}")
-                    if terminal.as_json:
-                        terminal.data("", key_changed_json(event))
+            case PeerKeyChanged(accepted=True) as change:
+                terminal.say(faint(key_news(change)))
+            case PeerKeyChanged(user=user) as change:
+                terminal.warn(key_news(change))
+                terminal.warn(f"hint: {self._advice(user)}")
+                if terminal.as_json:
+                    terminal.data("", key_changed_json(change))
             case RosterChanged(joined, _, initial) if initial:
                 others = [entry.user for entry in joined if entry.user != self._me]
                 terminal.say(faint(f"connected; here: {listing(others) or 'nobody else yet'}"))

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from clients.view import order_notes, refusal, text_of
+from clients.view import key_news, order_notes, refusal, text_of
 from core.bundle import Suite
 from core.content import Content, File, Text
 from core.events import (
@@ -25,7 +25,7 @@ from core.events import (
     Trust,
     overtakes,
 )
-from core.names import EVERYONE, short_fingerprint
+from core.names import EVERYONE
 
 LINES_MAX: Final = 2000  # kept in each conversation
 CONVERSATIONS_MAX: Final = 1000
@@ -93,10 +93,10 @@ class Timeline:
                     self._system(entry.user, f"{entry.user} joined", when)
                 for entry in left:
                     self._system(entry.user, f"{entry.user} left", when)
-            case PeerKeyChanged(user, _, new_kid, accepted):
+            case PeerKeyChanged(user=user, accepted=accepted) as change:
                 held = "" if accepted else "; nothing is sent to it or taken from it until you accept it"
                 # A guest's next key is of interest only to who has a conversation with that guest.
-                self._system(user, f"{user} now uses another key: {short_fingerprint(new_kid)}{held}", when, aside=accepted)
+                self._system(user, f"{key_news(change)}{held}", when, aside=accepted)
             case Receipt(id_, user, outcome):
                 self._receipt(sent_key(id_), user, outcome)
             case _:

@@ -10,7 +10,7 @@ from typing import Final
 from core.content import Content, File, Text, Unknown
 from core.encoding import b64url
 from core.events import Message, MessageSent, Outcome, PeerKeyChanged
-from core.names import fingerprint
+from core.names import fingerprint, short_fingerprint
 
 _TICKS: Final = {
     Outcome.QUEUED: "… queued",
@@ -211,6 +211,12 @@ def content_json(content: Content) -> dict[str, object]:
             return {"content": "file", "text": None, "file": {"name": name, "size": size, "sha256": hash_.hex()}}
         case Unknown(type_):
             return {"content": type_, "text": None}
+
+
+def key_news(change: PeerKeyChanged) -> str:
+    """Another key under a known name: of interest where it is a guest's, and else of concern."""
+    verb = "has a new key" if change.accepted else "now uses another key"
+    return f"{change.user} {verb}: {short_fingerprint(change.new_kid)}"
 
 
 def key_changed_json(change: PeerKeyChanged) -> dict[str, object]:

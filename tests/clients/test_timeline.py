@@ -117,14 +117,13 @@ def test_comings_goings_and_what_must_not_be_missed() -> None:
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=True), 5.0)
     assert timeline.lines("bob")[-2].kind is LineKind.REFUSED
     assert "signature" in timeline.lines("bob")[-2].text
-    said = "bob now uses another key: abab abab abab abab"
-    assert timeline.lines("bob")[-1].text == said
+    assert timeline.lines("bob")[-1].text == "bob has a new key: abab abab abab abab"
     timeline.apply(PeerKeyChanged("carol", KID, bytes([0xCD]) * 32, accepted=True), 5.0)
     assert texts(timeline, EVERYONE) == ["carol joined", "bob left"]  # guests come and go, each time with another key
     assert "carol" not in timeline.conversations()
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=False), 6.0)
-    held = "; nothing is sent to it or taken from it until you accept it"
-    assert timeline.lines("bob")[-1].text == timeline.lines(EVERYONE)[-1].text == said + held
+    held = "bob now uses another key: abab abab abab abab; nothing is sent to it or taken from it until you accept it"
+    assert timeline.lines("bob")[-1].text == timeline.lines(EVERYONE)[-1].text == held
 
 
 def test_keys_are_unique_and_stay() -> None:
