@@ -58,6 +58,17 @@ class Settings:
         return Terminal(as_json=self.as_json, quiet=self.quiet)
 
 
+def _complete_profile(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The profiles whose names begin so; none where they cannot be read."""
+    from clients.keystore import Keystore
+
+    homes = [one.params.get("home") for one in (context, context.parent) if one is not None]
+    with contextlib.suppress(errors.SecureChatError, OSError):
+        home = home_of(Settings(home=next(filter(None, homes), None)))
+        return [name for name in Keystore.names(home) if name.startswith(begun.lower())]
+    return []
+
+
 def shared_options(command: _F) -> _F:
     """Options that every command takes, and the group before it too."""
     for option in (
@@ -79,6 +90,7 @@ def shared_options(command: _F) -> _F:
             "--profile",
             metavar="NAME",
             callback=not_empty,
+            shell_complete=_complete_profile,
             help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]",
         ),
         click.option(

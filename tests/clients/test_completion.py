@@ -89,6 +89,7 @@ def test_bash_completes_the_peers_of_a_locked_profile(env: dict[str, str], broke
     assert tab(env, "verify", "br") == tab(env, "send", "Br") == tab(env, "listen", "--from", "br") == ["brigitte"]
     assert tab(env, "history", "") == ["bob", "brigitte", "everyone"]
     assert tab(env, "--profile", "alice", "trust", "bo") == ["bob"]
+    assert tab(env, "--profile", "al") == tab(other, "--home", str(tmp_path / "home"), "send", "--profile", "") == ["alice"]
     assert tab(env, "--profile", "nobody", "trust", "") == tab(env, "--as", "guest", "trust", "") == []
     assert tab({**env, "SECURECHAT_PROFILE": "not a name"}, "trust", "") == []
     assert tab(other, "--home", str(tmp_path / "home"), "block", "b") == ["bob", "brigitte"]
