@@ -40,7 +40,7 @@ def talk(studio: Studio) -> None:
             else:
                 guest = people[sender]
                 guest.wait_sent(guest.send(text, to, suite=suite), LIMIT_MS / 1000, stored=False)
-        expect(page.get_by_role("button", name="bob")).to_contain_text("1")
+        expect(page.get_by_test_id("stSidebar").get_by_role("button", name="bob")).to_contain_text("1")
         expect(page.locator(".sc-theirs").last).to_contain_text("server room")
         studio.shots[NAME] = [page.screenshot()]
     studio.dismiss()

@@ -66,7 +66,7 @@ def test_what_one_page_attaches_another_saves(tabs: Tabs) -> None:
     submit(alice)
     expect(card(alice, "Größe & <b>.bin")).to_contain_text("delivered")
     expect(card(alice, "notes.txt")).to_contain_text("delivered")
-    expect(bob.get_by_role("button", name="alice")).to_contain_text("3")
+    expect(bob.get_by_test_id("stSidebar").get_by_role("button", name="alice")).to_contain_text("3")
     choose(bob, "alice")
     expect(bob.locator(".sc-text")).to_have_text(["two files"])
     big = card(bob, "Größe & <b>.bin")

@@ -33,7 +33,7 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     expect(page.get_by_text("bob is here with you.")).to_be_visible()
     for number in range(80):
         bob.send(f"line {number}.", "alice")
-    expect(page.get_by_role("button", name="bob")).to_contain_text("80")
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="bob")).to_contain_text("80")
     search(page, "LINE 7.")
     expect(page.get_by_text("“LINE 7.”")).to_be_visible()
     expect(page.get_by_placeholder("Message everyone")).to_be_hidden()  # nobody writes into what they do not see

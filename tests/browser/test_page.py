@@ -32,7 +32,7 @@ def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: 
     choose(alice, "bob")
     write(alice, "bob", "for you alone")
     expect(alice.locator(".sc-mine")).to_contain_text("✓✓ delivered")
-    expect(bob.get_by_role("button", name="alice")).to_contain_text("1")
+    expect(bob.get_by_test_id("stSidebar").get_by_role("button", name="alice")).to_contain_text("1")
     expect(bob).to_have_title("(1) SecureChat")
     choose(bob, "alice")
     expect(bob.locator(".sc-theirs")).to_contain_text("for you alone")
@@ -41,7 +41,7 @@ def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: 
     expect(bob.get_by_text("for you alone")).to_have_count(0)
 
     with listening(broker.env, "carol", "-n", "2") as carol:
-        expect(alice.get_by_role("button", name="carol")).to_be_visible()
+        expect(alice.get_by_test_id("stSidebar").get_by_role("button", name="carol")).to_be_visible()
         choose(alice, "Everyone")
         write(alice, "everyone", "hello to all")
         carol.out.has("alice to everyone: hello to all")
@@ -62,7 +62,7 @@ def test_two_people_on_the_page_and_one_on_the_command_line(tabs: Tabs, broker: 
 def test_a_message_appears_with_the_next_refresh(tabs: Tabs, guest: GuestFactory) -> None:
     page = tabs.join("frank")
     grace = guest("grace")
-    expect(page.get_by_role("button", name="grace")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="grace")).to_be_visible()
     outcome = grace.wait_sent(grace.send("now", "everyone"), LIMIT, stored=False)
     assert outcome == {"frank": "delivered"}
     before = refreshes(page)
@@ -73,7 +73,7 @@ def test_a_message_appears_with_the_next_refresh(tabs: Tabs, guest: GuestFactory
 def test_half_typed_text_and_focus_survive_refreshes(tabs: Tabs, guest: GuestFactory) -> None:
     page = tabs.join("heidi")
     ivan = guest("ivan")
-    expect(page.get_by_role("button", name="ivan")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="ivan")).to_be_visible()
     composer = page.get_by_placeholder("Message everyone")
     composer.press_sequentially("half a ")
     ivan.send("something that changes the log", "everyone")
@@ -91,7 +91,7 @@ def test_half_typed_text_and_focus_survive_refreshes(tabs: Tabs, guest: GuestFac
 def test_each_conversation_keeps_its_draft(tabs: Tabs, guest: GuestFactory) -> None:
     page = tabs.join("judy")
     mallory = guest("mallory.x")  # a name whose dot no style sheet may trip over
-    expect(page.get_by_role("button", name="mallory")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="mallory")).to_be_visible()
     page.get_by_placeholder("Message everyone").fill("to all")
     choose(page, "mallory.x")
     mine = page.get_by_placeholder("Message mallory.x")
@@ -112,7 +112,7 @@ def test_each_conversation_keeps_its_draft(tabs: Tabs, guest: GuestFactory) -> N
 def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory, bait: Bait) -> None:
     page = tabs.join("niaj")
     olivia = guest("olivia")
-    expect(page.get_by_role("button", name="olivia")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="olivia")).to_be_visible()
     texts = {
         f"<b>bold</b> <img src='{bait.url}/html.png' onerror=alert(1)> &lt;i&gt;": None,
         f"![x]({bait.url}/markdown.png) [here]({bait.url}/link) **strong** `code`": None,
@@ -138,7 +138,7 @@ def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: Gues
 def test_long_texts_are_folded_and_long_logs_shown_from_their_end(tabs: Tabs, guest: GuestFactory) -> None:
     page = tabs.join("peggy")
     quentin = guest("quentin")
-    expect(page.get_by_role("button", name="quentin")).to_be_visible()
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="quentin")).to_be_visible()
     for number in range(80):
         quentin.send(f"line {number}.", "peggy")
     long = "\n".join(f"row {number}" for number in range(300))
@@ -191,7 +191,7 @@ def test_the_suite_is_chosen_and_shown(tabs: Tabs, guest: GuestFactory) -> None:
 
     too_long = "x" * 9000
     write(page, "trent", too_long)
-    expect(page.get_by_text("chunked messages hold at most 8191")).to_be_visible()
+    expect(page.get_by_text("chunked messages hold at most 8172")).to_be_visible()
     expect(page.get_by_placeholder("Message trent")).to_have_value(too_long)
     page.get_by_text("hybrid", exact=True).first.click()
     page.get_by_placeholder("Message trent").press("Enter")

@@ -166,7 +166,7 @@ def test_a_wrong_passphrase_is_said_and_kept_nowhere(near: Path, typed: str, cap
     keystore = a_profile(near, "alice", SECRET)
     before = keystore.read_bytes()
     app = unlock(profile_view(page()), typed)
-    assert ("not the keystore&#x27;s passphrase" if typed else "This profile has a passphrase") in text(app)
+    assert ("not the profile&#x27;s passphrase" if typed else "This profile has a passphrase") in text(app)
     assert "--passphrase-file" not in text(app)  # advice for the command line
     assert app.text_input(key="passphrase").value == ""
     assert "sesame" not in kept(app) + caplog.text + text(app)
@@ -200,7 +200,7 @@ def expose(path: Path) -> None:
         (truncate, SECRET, "The keystore is damaged, so it was not used; it was left as it is."),
         (empty, SECRET, "The keystore is damaged, so it was not used; it was left as it is."),
         (corrupt, None, "The keystore is damaged, so it was not used; it was left as it is."),
-        (corrupt, SECRET, "That is not the keystore&#x27;s passphrase, or the keystore is damaged; it was left as it is."),
+        (corrupt, SECRET, "That is not the profile&#x27;s passphrase, or its keystore is damaged; it was left as it is."),
         (expose, SECRET, "is not used: other users can get at it."),
     ],
 )
@@ -300,7 +300,7 @@ def test_whose_tab_was_away_too_long_unlocks_again_and_goes_on(near: Path) -> No
     app.run()
     assert "page-away is locked." in text(app)
     unlock(app, "wrong")
-    assert "not the keystore&#x27;s passphrase" in text(app)
+    assert "not the profile&#x27;s passphrase" in text(app)
     wait_for(unlock(app, SECRET), ConnectionState.ONLINE)
     assert chat_of(app).current == "page-somebody"
     assert "is locked" not in text(app)
