@@ -40,7 +40,7 @@ def locked(studio: Studio) -> None:
     with studio.tab("/?profile=alice") as page:
         studio.shoot(page, "locked", page.get_by_label("Passphrase", exact=True))
         unlock(page, "not this one")
-        studio.shoot(page, "wrong-passphrase", "That is not the keystore's passphrase")
+        studio.shoot(page, "wrong-passphrase", "That is not the profile's passphrase")
 
 
 def taken(studio: Studio) -> None:
