@@ -198,7 +198,7 @@ def _send_one(
 ) -> int:
     content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
-    if not (status := client.status).online:  # only a profile comes as far as this
+    if client.profile and not (status := client.status).online:
         why = status.error or f"The broker at {client.broker.where} does not answer."
         terminal.say(f"{why} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
     outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)

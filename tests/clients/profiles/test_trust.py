@@ -97,6 +97,20 @@ def test_who_is_new_is_said_before_everyone_hears_it(alice: Env, bob: Env) -> No
         assert "new to you" not in done.err
 
 
+def test_a_name_that_nobody_holds_any_more_is_not_of_everyone(
+    broker: BrokerProcess, alice: Env, bob: Env, person: Callable[[str], Env]
+) -> None:
+    ok(cli(person("erin"), "init", "erin"))
+    ok(cli(alice, "send", "erin", "hi"))
+    release(broker, "erin")
+    until(lambda: cli(alice, "send", "erin", "are you there?").code == 6)
+    assert cli(alice, "send", "--everyone", "to nobody at all").code == 6
+    ok(cli(alice, "send", "bob", "hi"))
+    done = ok(cli(alice, "--json", "send", "--everyone", "to whoever is left"))
+    assert done.data[0]["recipients"] == {"bob": "stored", "erin": "absent"}
+    assert "not sent to erin: not connected" in done.err
+
+
 def test_a_block_holds_both_ways_until_it_is_ended(alice: Env, bob: Env) -> None:
     greet(alice, bob, "bob")
     ok(cli(alice, "block", "bob"))
