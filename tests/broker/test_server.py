@@ -179,11 +179,11 @@ def test_the_first_acknowledgement_of_two_connections_retires_the_copy(broker: L
 def test_silence_ends_a_connection(broker: LocalBroker) -> None:
     with Wire(broker.address).log_in("alice") as alice, Wire(broker.address).log_in("bob") as bob:
         alices = next(one for one in broker.router.connections.values() if one.user == "alice")
-        broker.clock.ahead = SILENCE_MAX - 2
+        broker.clock.ahead = 2 / 3 * SILENCE_MAX
         while alices.seen < broker.clock().mono - 1:
             alice.say(Ping())
             alice.expect(Pong)
-        broker.clock.ahead += 4
+        broker.clock.ahead += 2 / 3 * SILENCE_MAX
         assert isinstance(bob.expect(Bye), Bye)
         while not (change := alice.expect(Roster)).left:
             pass
