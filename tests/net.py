@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -182,8 +183,34 @@ class LocalBroker:
         self.stop()
 
 
+_HANDSHAKES: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+
+
+class Watch:
+    """How a socket's connections begin and end. Made before it connects: a handshake can be over at once, and for good."""
+
+    def __init__(self, sock: zmq.Socket[bytes]) -> None:
+        self._socket = sock
+        self._monitor = sock.get_monitor_socket(_HANDSHAKES | zmq.EVENT_DISCONNECTED)
+
+    def event(self) -> zmq.Event:
+        """The next thing that happened."""
+        assert self._monitor.poll(int(PATIENCE * 1000)), "nothing happened"
+        (number,) = struct.unpack("=H", self._monitor.recv_multipart()[0][:2])
+        return zmq.Event(number)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
+
+
 class Wire:
-    """A bare DEALER that says exactly what a test wants it to say."""
+    """A bare DEALER that says exactly what a test wants it to say; ``watched``, it has a ``watch``."""
 
     def __init__(
         self,
@@ -194,8 +221,10 @@ class Wire:
         routing_id: bytes | None = None,
         rcvhwm: int = 1000,
         rcvbuf: int = -1,
+        watched: bool = False,
     ) -> None:
         self.address = address
+        self._watched = watched
         self._own = context is None
         self.context = context or zmq.Context()
         self._routing_id = routing_id
@@ -214,6 +243,8 @@ class Wire:
         self.socket.sndtimeo = int(PATIENCE * 1000)
         for name, value in self._options.items():
             setattr(self.socket, name, value)
+        if self._watched:
+            self.watch = Watch(self.socket)
         self.socket.connect(self.address.endpoints[0])
 
     def send(self, raw: Frames) -> None:
@@ -290,6 +321,8 @@ class Wire:
         self.send(frames.ack([(one.copy_id, proof) for one in copies]))
 
     def close(self) -> None:
+        if self._watched:
+            self.watch.close()
         self.socket.close()
         if self._own:
             self.context.destroy(0)

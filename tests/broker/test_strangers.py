@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 
 import pytest
 import zmq
@@ -14,35 +13,28 @@ from broker.access import Access
 from core import frames
 from core.limits import FRAME_MAX, LOGIN_TIME_MAX
 from core.messages import Bye, Error, Ping, Pong, Reason, Status
-from tests.net import LocalBroker, Wire, identity, tables, until, works
+from tests.net import LocalBroker, Watch, Wire, identity, tables, until, works
 
 # Those who do not log in
 
 
 def test_whoever_connects_and_says_nothing_is_cut(broker: LocalBroker) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     waiting = broker.server._descriptors._waiting
     with Wire(broker.address).log_in("alice") as alice:
         until(lambda: not waiting)  # a login is welcomed first, and then no longer waited for
         broker.clock.stop()
-        with Wire(broker.address, context=context) as silent:
-            monitor = silent.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        with Wire(broker.address, watched=True) as silent:
             until(lambda: len(waiting) == 1)
+            assert silent.watch.event() is zmq.Event.HANDSHAKE_SUCCEEDED
             broker.clock.ahead = LOGIN_TIME_MAX - 1
             for _ in range(2):  # whoever is late is cut after what came in the same round was answered
                 alice.say(Ping())
                 alice.expect(Pong)
             assert len(waiting) == 1
             broker.clock.ahead = LOGIN_TIME_MAX + 3
-            while True:
-                assert monitor.poll(20_000)
-                (event,) = struct.unpack("=H", monitor.recv_multipart()[0][:2])
-                if event == zmq.EVENT_DISCONNECTED:
-                    break
-            silent.socket.disable_monitor()
+            assert silent.watch.event() is zmq.Event.DISCONNECTED
         alice.say(Ping())
         alice.expect(Pong)
-    context.destroy(0)
 
 
 def test_whoever_stops_in_the_middle_of_a_login_is_told_and_cut(broker: LocalBroker) -> None:
@@ -98,20 +90,17 @@ def test_raw_bytes_and_half_handshakes_do_not_disturb(broker: LocalBroker) -> No
 
 @pytest.mark.parametrize("mechanism", ["NULL", "PLAIN"])
 def test_another_mechanism_gets_nowhere(broker: LocalBroker, mechanism: str) -> None:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    plain = context.socket(zmq.DEALER)
-    plain.linger = 0
-    if mechanism == "PLAIN":
-        plain.plain_username, plain.plain_password = b"alice", b"secret"
-    monitor = plain.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_SUCCEEDED)
-    plain.connect(broker.address.endpoints[0])
-    with contextlib.suppress(zmq.Again):  # refused already: there is nobody to send it to
-        plain.send_multipart([b"H"], zmq.NOBLOCK)
-    assert monitor.poll(20_000)
-    (event,) = struct.unpack("=H", monitor.recv_multipart()[0][:2])
-    assert event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    plain.disable_monitor()
-    context.destroy(0)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as plain:
+        plain.linger = 0
+        if mechanism == "PLAIN":
+            plain.plain_username, plain.plain_password = b"alice", b"secret"
+        with contextlib.closing(Watch(plain)) as watch:
+            plain.connect(broker.address.endpoints[0])
+            with contextlib.suppress(zmq.Again):  # refused already: there is nobody to send it to
+                plain.send_multipart([b"H"], zmq.NOBLOCK)
+            event = watch.event()
+    # Whichever end reads first that the other means something else hangs up.
+    assert event in {zmq.Event.HANDSHAKE_FAILED_PROTOCOL, zmq.Event.HANDSHAKE_FAILED_NO_DETAIL}
     assert not broker.router.door._unproven
 
 
@@ -122,12 +111,8 @@ def test_whoever_access_does_not_admit_gets_no_handshake() -> None:
 
     local = LocalBroker()
     local.server._access = Nobody(open_to_all=False, knows=lambda _: False)  # this machine may have no other address
-    with local as closed, Wire(closed.address) as outsider:
-        monitor = outsider.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        assert monitor.poll(20_000)
-        (event,) = struct.unpack("=H", monitor.recv_multipart()[0][:2])
-        assert event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        outsider.socket.disable_monitor()
+    with local as closed, Wire(closed.address, watched=True) as outsider:
+        assert outsider.watch.event() is zmq.Event.HANDSHAKE_FAILED_AUTH
         until(lambda: len(closed.server._descriptors) == 0)
 
 
