@@ -27,20 +27,24 @@ Mail = tuple[bytes, zmq.Frame]
 class Sending:
     """Sends by a ROUTER socket with ROUTER_MANDATORY. ``clock`` gives monotonic seconds.
 
-    ``ended`` are the connections that have ended; what they sent before may still be unread. ``dying`` are those that had
-    their last words, and when they are to be cut. ``flying`` are the pieces of files that each connection was sent and the
-    network has not taken, as far as is known: whether it has, and how many bytes.
+    ``ended`` are the connections that have ended, and when that was noticed; what they sent before may still be unread.
+    ``dying`` are those that had their last words, and when they are to be cut. ``flying`` are the pieces of files that each
+    connection was sent and the network has not taken, as far as is known: whether it has, and how many bytes.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], router: Router, clock: Callable[[], float]) -> None:
         self._socket: Final = socket
         self._router: Final = router
         self._clock = clock
-        self.ended: Final[set[bytes]] = set()
+        self.ended: Final[dict[bytes, float]] = {}
         self.dying: Final[dict[bytes, float]] = {}
         self.flying: Final[dict[Connection, deque[tuple[zmq.MessageTracker, int]]]] = {}
         # What single messages of this round leave for each connection: DELIVER head and `common`.
         self.mail: Final[defaultdict[Connection, list[Mail]]] = defaultdict(list)
+
+    def end(self, rid: bytes) -> None:
+        """Nothing can be sent to this connection any more."""
+        self.ended.setdefault(rid, self._clock())
 
     def deliver(self) -> None:
         """Send what is in ``mail``, one connection after the other: measured to cost less than each copy by itself."""
@@ -80,7 +84,7 @@ class Sending:
 
     def _unsent(self, target: Connection, error: zmq.ZMQError, deliver: bytes | None = None, *, roster: bool = False) -> None:
         if error.errno == zmq.EHOSTUNREACH:
-            self.ended.add(target.rid)
+            self.end(target.rid)
         elif error.errno != _AGAIN:
             raise error
         elif deliver is not None:
@@ -123,7 +127,7 @@ class Sending:
                 self._socket.send(rid, _MORE)
             except zmq.ZMQError as error:  # gone, or not reading: it needs no answer
                 if error.errno == zmq.EHOSTUNREACH:
-                    self.ended.add(rid)
+                    self.end(rid)
                 continue
             self._socket.send(last_words, _NB)
 

@@ -224,7 +224,7 @@ class Server:
             if mono >= sweep_at:
                 sweep_at = mono + _SWEEP
                 router.sweep(now)
-                self._let_go()  # a loop that is always busy must not keep them
+                self._let_go(silent_for=_SWEEP)  # a loop that is always busy must not keep them
                 self._cut(mono)
 
     def _round(self, now: Instant) -> bool:
@@ -351,7 +351,7 @@ class Server:
 
     def _forget(self, rid: bytes) -> None:
         self._descriptors.forget(rid)
-        self._sending.ended.discard(rid)
+        self._sending.ended.pop(rid, None)
         self._sending.dying.pop(rid, None)
         connection = self.router.find(rid)
         if connection:
@@ -368,12 +368,18 @@ class Server:
                 self._descriptors.seems_alive(rid)
             elif alive is False:  # a full queue says nothing: ask again
                 del self._descriptors.suspects[rid]
-                self._sending.ended.add(rid)
+                self._sending.end(rid)
 
-    def _let_go(self) -> None:
-        """Forget the connections that have ended, now that all they sent, acknowledgements above all, was read."""
-        for rid in list(self._sending.ended):
-            self._forget(rid)
+    def _let_go(self, silent_for: float = 0.0) -> None:
+        """Forget the connections that have ended, once all they sent, acknowledgements above all, was read.
+
+        The input has run dry then; or, as a ROUTER reads from all in turn, nothing of theirs came ``silent_for`` seconds.
+        """
+        mono = self._clock().mono
+        for rid, noticed in list(self._sending.ended.items()):
+            connection = self.router.find(rid)
+            if mono - max(noticed, connection.seen if connection else noticed) >= silent_for:
+                self._forget(rid)
 
     def _cut(self, mono: float) -> None:
         """Cut the connections that were refused a moment ago, and those that connected but never logged in."""

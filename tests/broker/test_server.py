@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 
 import pytest
 import zmq
 from zmq.utils import z85
 
 from core import frames, messages
+from core.clock import Instant
 from core.errors import BrokerFailed
 from core.limits import FRAME_MAX, SILENCE_MAX, WINDOW_BYTES, WINDOW_COPIES
 from core.messages import Bye, Challenge, Deliver, Error, Mode, Ping, Pong, Reason, Results, Roster, Status, Welcome
-from tests.net import LocalBroker, Wire, identity, tables, until, works
+from tests.net import PATIENCE, PROOF, LocalBroker, Wire, identity, tables, until, works
 
 # Login
 
@@ -156,6 +158,48 @@ def test_an_acknowledgement_followed_by_leaving_counts(broker: LocalBroker) -> N
             assert {one.mid for one in results} == set(mine)
             assert {one.status for one in results} == {Status.DELIVERED}
             until(lambda: "bob" not in broker.present)
+
+
+def test_what_was_acknowledged_is_read_before_a_connection_is_swept_away(
+    broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop finds in one turn that it ended, and that it is time to sweep; it has not yet read its last words."""
+    held, go_on = threading.Event(), threading.Event()
+    round_, long_after = broker.server._round, broker.clock().mono + 1000
+
+    def hold(now: Instant) -> bool:
+        dry = round_(now)
+        if now.mono > long_after and not held.is_set():
+            held.set()
+            assert go_on.wait(PATIENCE)
+        return dry
+
+    with Wire(broker.address).log_in("alice") as alice:
+        with Wire(broker.address).log_in("bob") as bob:
+            mid = alice.mail("bob")
+            copy = bob.delivery()
+            bobs = next(one.rid for one in broker.router.connections.values() if one.user == "bob")
+            for one in broker.router.connections.values():
+                one.seen += 2000
+            monkeypatch.setattr(broker.server, "_round", hold)
+            broker.clock.ahead += 2000
+            assert held.wait(PATIENCE)
+            bob.socket.linger = 5000
+            bob.ack([copy])
+        until(lambda: broker.server._sending.ping(bobs) is False)  # by this thread, while the loop's is held
+        go_on.set()
+        assert alice.results(1) == [messages.Result(mid, 0, Status.DELIVERED, PROOF)]
+
+
+def test_a_loop_that_is_always_busy_lets_go_too(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    round_ = broker.server._round
+    monkeypatch.setattr(broker.server, "_round", lambda now: round_(now) and False)
+    with Wire(broker.address).log_in("alice") as alice:
+        with Wire(broker.address).log_in("bob") as bob:
+            works(broker, alice, bob)
+        until(lambda: "bob" not in broker.present)
+        works(broker, alice, alice)
+    until(lambda: not any(tables(broker).values()))
 
 
 def test_the_first_acknowledgement_of_two_connections_retires_the_copy(broker: LocalBroker) -> None:
