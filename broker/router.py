@@ -120,7 +120,7 @@ class Router(Relay):
             case Renew(bundle):
                 self._renew(connection, bundle, now)
             case Bye():
-                self.gone(connection)
+                self.drop(connection)  # with an answer: what came before was heard too
             case Noted(upto):
                 self.post.news.noted(connection, upto)
             case Pong():

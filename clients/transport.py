@@ -42,6 +42,7 @@ Command = Callable[[Session, Instant], list[Event]]
 
 _TICK_MS: Final = 500
 _LINGER_MS: Final = 500
+_GOODBYE: Final = 2.0  # seconds: what a busy broker may need, and what one waits for at a terminal
 _BURST: Final = 64  # messages in one turn: other processes of the profile cannot write meanwhile
 
 # zmq_socket_monitor(3): the event and its value. zmq.utils.monitor reads it too, but imports asyncio with all it needs.
@@ -241,8 +242,7 @@ class Transport:
                 self._drain_wake()
             self._run_commands(session)
             if self._stopping.is_set():
-                session.say_bye()
-                self._flush(sock, session)
+                self._leave(sock, monitor, session)
                 return
             if sock in ready:
                 self._receive(sock, session)
@@ -253,6 +253,27 @@ class Transport:
                 return
             if session.state is not State.READY and time.monotonic() > deadline:
                 raise ConnectionEnded(BrokerUnreachable(where=self._address.where, why="it does not answer"))
+
+    def _leave(self, sock: zmq.Socket[bytes], monitor: zmq.Socket[bytes], session: Session) -> None:
+        """Say goodbye, and read on until the broker has heard it.
+
+        Whoever closes a TCP connection with something unread in it loses what was still on its way out, here acknowledgements.
+        """
+        session.say_bye()
+        until = time.monotonic() + _GOODBYE
+        poller = zmq.Poller()
+        poller.register(monitor, zmq.POLLIN)
+        with contextlib.suppress(ConnectionEnded, RemoteProtocolError):
+            while True:
+                self._flush(sock, session)
+                if session.state is not State.LEAVING or (left := until - time.monotonic()) <= 0:
+                    return
+                poller.register(sock, zmq.POLLIN | (zmq.POLLOUT if self._backlog else 0))
+                ready = dict(poller.poll(int(left * 1000) + 1))
+                if ready.get(sock, 0) & zmq.POLLIN:
+                    session.receive(sock.recv_multipart(zmq.NOBLOCK), instant())
+                elif monitor in ready:
+                    self._watch(monitor, shaken=True)
 
     def _turn(self, session: Session, work: Callable[[], list[Event]]) -> list[Event]:
         """Let the session do something, and keep what comes of it; raises ConnectionEnded if that cannot be kept."""

@@ -58,7 +58,6 @@ from core.messages import (
     Deliver,
     Error,
     Extent,
-    FromBroker,
     Hello,
     Kept,
     Mode,
@@ -80,7 +79,7 @@ from core.order import Place, place
 from core.outbox import compose
 from core.peers import Peers
 from core.sending import Sending
-from core.states import TRANSITIONS, Connect, Lost, State
+from core.states import TRANSITIONS, Connect, Cue, Leave, Lost, State
 
 
 class Session:
@@ -204,8 +203,9 @@ class Session:
         return []
 
     def say_bye(self) -> None:
-        """Tell the broker that this connection is closing."""
-        if self.state in (State.PROVING, State.READY):
+        """Tell the broker that this connection is closing; what comes until it has heard that is passed over."""
+        if self._advance(Leave):
+            self._out = self.outgoing()  # with the acknowledgements: after a BYE none counts
             self._say(Bye())
 
     def tick(self, now: Instant) -> list[Event]:
@@ -244,10 +244,13 @@ class Session:
         message = frames.read_from_broker(raw)
         # A broker that is busy says so in an ERROR, but it means what a BYE means: come again later.
         busy = isinstance(message, Error) and message.reason is Reason.BUSY
+        leaving = self.state is State.LEAVING
         if not self._advance(Bye if busy else type(message)):
             raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
         self._heard = now.mono
         self.in_doubt = self.in_doubt and (busy or isinstance(message, Challenge | Bye))
+        if leaving:
+            return []
         match message:
             case Challenge(nonce):
                 self._prove(nonce)
@@ -295,7 +298,7 @@ class Session:
         self._sending.connected(now)
         return [Welcomed(waiting), *self.resume(now)]
 
-    def _advance(self, cue: type[FromBroker | Connect | Lost]) -> bool:
+    def _advance(self, cue: type[Cue]) -> bool:
         """The one place where the state changes; False for an absent cell, and then nothing has."""
         following = TRANSITIONS[self.state].get(cue)
         if following is not None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from core.messages import CaughtUp, Results
-from core.states import TRANSITIONS, Connect, Lost
+from core.states import TRANSITIONS, Connect, Leave, Lost
 
 PAGE = Path(__file__).parent.parent / "docs" / "PROTOCOL.md"
 BEGIN = "<!-- states: made by scripts/state_table.py -->\n"
@@ -25,7 +25,7 @@ def table() -> str:
 def _word(kind: type) -> str:
     names: dict[type, str] = {Results: "RESULT", CaughtUp: "CAUGHT-UP"}
     name = names.get(kind, kind.__name__)
-    return f"*{name.lower()}*" if kind in (Connect, Lost) else name.upper()
+    return f"*{name.lower()}*" if kind in (Connect, Leave, Lost) else name.upper()
 
 
 def with_table(page: str) -> str:

@@ -223,6 +223,7 @@ def test_a_name_is_taken_by_another_key_only_while_it_is_held(house: House) -> N
     one, two = house.enter(first), house.enter(first)
     assert house.prove(other, *house.greet(other)) == [Error(Reason.NAME_TAKEN)]
     house.say(one.rid, Bye())
+    assert house.heard(one.rid) == [Bye()]
     assert house.prove(other, *house.greet(other)) == [Error(Reason.NAME_TAKEN)]
     house.router.gone(two)
     assert house.enter(other).ready

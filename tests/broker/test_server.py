@@ -143,17 +143,18 @@ def test_what_a_frozen_recipient_never_took_is_answered_when_it_goes(broker: Loc
 
 
 def test_an_acknowledgement_followed_by_leaving_counts(broker: LocalBroker) -> None:
-    """Even while others are writing to whoever leaves: what was acknowledged before was not lost."""
+    """Even while others are writing to whoever leaves: what was acknowledged before the goodbye was heard."""
     with Wire(broker.address).log_in("alice") as alice, Wire(broker.address).log_in("carol") as carol:
         for _ in range(30):
             with Wire(broker.address).log_in("bob") as bob:
-                bob.socket.linger = 5000
                 mine = [alice.mail("bob") for _ in range(20)]
                 copies = [bob.delivery() for _ in mine]
                 for _ in range(50):
                     carol.mail("bob")
                 for copy in copies:
                     bob.ack([copy])
+                bob.say(Bye())
+                bob.expect(Bye)
             results = alice.results(len(mine))
             assert {one.mid for one in results} == set(mine)
             assert {one.status for one in results} == {Status.DELIVERED}

@@ -16,6 +16,7 @@ from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from core.address import BrokerAddress
 from core.bundle import Suite
+from core.clock import Instant
 from core.content import Text
 from core.errors import (
     BadName,
@@ -30,6 +31,7 @@ from core.errors import (
 )
 from core.events import Event, MessageReceived, Outcome, Receipt, Refused, RosterChanged, Trust, Welcomed
 from core.messages import Mode
+from core.states import State
 from tests.net import PATIENCE, LocalBroker, Wire, until
 
 
@@ -176,6 +178,33 @@ def test_a_refused_client_says_why_and_ends(broker: LocalBroker) -> None:
         client.close()
         assert client.status.state == "closed"
         assert list(client.events()) == []
+
+
+def test_a_client_reads_on_until_the_broker_has_heard_its_goodbye(bob: ChatClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clients.transport._GOODBYE", PATIENCE)
+    bob._transport.stop(PATIENCE)
+    assert bob._session is not None
+    assert bob._session.state is State.OFFLINE
+
+
+def test_a_broker_that_hangs_keeps_nobody_from_leaving(
+    bob: ChatClient, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(now: Instant) -> bool:
+        held.set()
+        assert go_on.wait(PATIENCE)
+        return round_(now)
+
+    round_ = broker.server._round
+    monkeypatch.setattr("clients.transport._GOODBYE", 0.05)
+    monkeypatch.setattr(broker.server, "_round", hold)
+    assert held.wait(PATIENCE)
+    bob._transport.stop(PATIENCE)
+    assert bob._session is not None
+    assert bob._session.state is State.LEAVING
+    go_on.set()
 
 
 def test_a_closed_client_takes_nothing_more(broker: LocalBroker) -> None:

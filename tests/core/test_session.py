@@ -328,10 +328,12 @@ def _in_state(world: World, state: State) -> Session:
     if state is not State.OFFLINE:
         world.begin(client)
         client.session.outgoing()
-    if state in (State.PROVING, State.READY):
+    if state in (State.PROVING, State.READY, State.LEAVING):
         client.session.receive(frames.control(messages.Challenge(bytes(32))), world.now)
-    if state is State.READY:
+    if state in (State.READY, State.LEAVING):
         client.session.receive(frames.control(messages.Welcome(1, "x", 0)), world.now)
+    if state is State.LEAVING:
+        client.session.say_bye()
     if state is State.REFUSED:
         client.session.receive(frames.control(messages.Error(messages.Reason.NAME_TAKEN)), world.now)
     assert client.session.state is state
@@ -417,14 +419,35 @@ def test_the_broker_ends_silent_clients(world: World) -> None:
 
 def test_goodbye(world: World) -> None:
     alice, bob = world.join("alice"), world.join("bob")
+    heard = list(alice.events)
     alice.session.say_bye()
-    world.settle()
+    alice.session.say_bye()
+    alice.inbox.append([frames.PING])
+    world.download(alice)
+    (said,) = alice.session.outgoing()
+    assert said == frames.control(messages.Bye())
+    world.take(alice.rid, alice.client_key, said)
     world.tick()
+    assert alice.session.state is State.OFFLINE
+    assert alice.events == heard
     assert bob.events[-1] == RosterChanged((), (_entry("alice"),), initial=False)
     world.router.farewell()
     world.tick()
     assert bob.events[-1:] == [Disconnected("the broker has closed the connection")]
     assert bob.session.state is State.OFFLINE
+
+
+def test_what_was_read_is_acknowledged_before_the_goodbye(world: World) -> None:
+    alice, bob = world.join("alice"), world.join("bob")
+    id_ = world.submit(bob, "hello", "alice")
+    while not alice.inbox:
+        world.upload(bob)
+        world.download(bob)
+    world.download(alice)
+    alice.session.say_bye()
+    world.settle()
+    assert bob.last(id_) == {"alice": Outcome.DELIVERED}
+    assert alice.session.state is State.OFFLINE
 
 
 # Keys that change
