@@ -200,13 +200,8 @@ class Server:
             self._keep_mail()
             self._keep_blobs()
             if dry:
-                due = (
-                    mono
-                    if self._sending.ended
-                    else tick_at
-                    if router.directory.changed or self._descriptors.suspects
-                    else sweep_at
-                )
+                calm = not (router.directory.changed or self._descriptors.suspects)
+                due = mono if self._sending.ended else sweep_at if calm else tick_at
                 if self._sending.flying:  # nothing wakes the loop when the network has taken them
                     due = min(due, mono + _FLYING_LOOK)
                 ready = zmq_poll(every, max(0, int((due - mono) * 1000) + 1))
@@ -373,7 +368,8 @@ class Server:
     def _let_go(self, silent_for: float = 0.0) -> None:
         """Forget the connections that have ended, once all they sent, acknowledgements above all, was read.
 
-        The input has run dry then; or, as a ROUTER reads from all in turn, nothing of theirs came ``silent_for`` seconds.
+        The input has run dry then; or nothing of theirs came for ``silent_for`` seconds, in which a ROUTER, which reads from
+        all in turn, has come to everybody unless very many write at once.
         """
         mono = self._clock().mono
         for rid, noticed in list(self._sending.ended.items()):
@@ -384,7 +380,9 @@ class Server:
     def _cut(self, mono: float) -> None:
         """Cut the connections that were refused a moment ago, and those that connected but never logged in."""
         self._look_aside()  # so that no descriptor below has been closed, and given to another, without our knowing
-        for rid in [rid for rid, due in self._sending.dying.items() if due <= mono]:
+        # By themselves, surely or perhaps: another connection, or another part of this process, may have the number by now.
+        over = self._sending.ended.keys() | self._descriptors.suspects.keys()
+        for rid in [rid for rid, due in self._sending.dying.items() if due <= mono and rid not in over]:
             descriptor = self._descriptors.release(rid)
             self._forget(rid)
             if descriptor is not None:

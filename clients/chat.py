@@ -121,6 +121,10 @@ class ChatClient:
         """Try to reconnect at once instead of after the pause."""
         self._transport.retry_now()
 
+    def begin_close(self) -> None:
+        """Begin to close; returns at once. Whoever closes several begins with all, and does not wait for each in turn."""
+        self._transport.begin_stop()
+
     def close(self) -> None:
         """Say goodbye and end. What was not sent by then stays in a profile's outbox; a guest's is gone with its keys."""
         self._transport.stop()

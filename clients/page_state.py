@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import streamlit as st
 
@@ -139,6 +139,16 @@ def count_unread(lines: Sequence[Line], last_read: str | None) -> int:
     return count
 
 
+class Closable(Protocol):
+    """What takes a moment to close, and can begin before it is waited for."""
+
+    def begin_close(self) -> None:
+        """Begin; returns at once."""
+
+    def close(self) -> None:
+        """Wait until it is closed."""
+
+
 class Departures:
     """Clients whose tab is gone: each is closed after ``grace`` seconds, unless the tab comes back."""
 
@@ -149,12 +159,12 @@ class Departures:
         self._closing = 0
         self._here: set[ChatClient] = set()
         self._leaving: dict[ChatClient, threading.Timer] = {}
-        self._tied: dict[ChatClient, Callable[[], None]] = {}
+        self._tied: dict[ChatClient, Closable] = {}
 
-    def tie(self, client: ChatClient, end: Callable[[], None]) -> None:
-        """Have something else end with a client, just before it."""
+    def tie(self, client: ChatClient, one: Closable) -> None:
+        """Have something else close with a client, just before it."""
         with self._lock:
-            self._tied[client] = end
+            self._tied[client] = one
 
     def stay(self, client: ChatClient) -> None:
         """The client's tab is here (again)."""
@@ -177,21 +187,21 @@ class Departures:
             before.cancel()
         timer.start()
 
-    def close(self, client: ChatClient) -> None:
-        """Say goodbye for a client, now, and lock its profile."""
+    def close(self, *clients: ChatClient) -> None:
+        """Say goodbye for these, now and at the same time, and lock their profiles."""
         with self._lock:
-            self._here.discard(client)
-            timer = self._leaving.pop(client, None)
-            end = self._tied.pop(client, None)
+            self._here.difference_update(clients)
+            timers = [self._leaving.pop(client) for client in clients if client in self._leaving]
+            tied = [self._tied.pop(client) for client in clients if client in self._tied]
             self._closing += 1
         try:
-            if timer is not None:
+            for timer in timers:
                 timer.cancel()
-            if end is not None:
-                end()
-            client.close()
-            if client.profile:
-                client.profile.close()
+            _close_each(tied)
+            _close_each(clients)
+            for client in clients:
+                if client.profile:
+                    client.profile.close()
         finally:
             with self._lock:
                 self._closing -= 1
@@ -201,17 +211,23 @@ class Departures:
         """Close those of this name whose tab is gone: whoever reloaded the page gets the name back without waiting."""
         with self._lock:
             leaving = [client for client in self._leaving if client.user == user]
-        for client in leaving:
-            self.close(client)
+        self.close(*leaving)
 
     def close_all(self) -> None:
         """Say goodbye for everybody: the server is ending, and with it the threads that do so for those who have left."""
         with self._lock:
             clients = list(self._here)
-        for client in clients:
-            self.close(client)
+        self.close(*clients)
         with self._lock:
             self._closed.wait_for(lambda: not self._closing, GRACE)
+
+
+def _close_each(ones: Sequence[Closable]) -> None:
+    """Close these together: a broker that hangs is waited for once, not once for each."""
+    for one in ones:
+        one.begin_close()
+    for one in ones:
+        one.close()
 
 
 DEPARTURES: Final = Departures(GRACE)
@@ -246,7 +262,7 @@ def begin_chat(client: ChatClient, *, note: str = "", broker_is_local: bool) -> 
         chat.transfers.take_on(before.transfers)
     end_chat()
     DEPARTURES.make_room(client.user)
-    DEPARTURES.tie(client, chat.transfers.close)
+    DEPARTURES.tie(client, chat.transfers)
     client.start()
     st.session_state[_CHAT] = chat
     _lease(client)

@@ -289,9 +289,13 @@ class Transfers:
 
     # The end
 
+    def begin_close(self) -> None:
+        """Have all transfers end soon; returns at once."""
+        self._closed.set()
+
     def close(self) -> None:
         """End all transfers, and remove what they have left on disk and in memory."""
-        self._closed.set()
+        self.begin_close()
         self._clear()
         until = time.monotonic() + _JOIN
         for lane in (self._sending, self._fetching, self._pictures):

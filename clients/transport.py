@@ -116,10 +116,14 @@ class Transport:
         self._hurry = True
         self._wake()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Say goodbye, close the connection and wait for the thread's end."""
+    def begin_stop(self) -> None:
+        """Begin to say goodbye and to close the connection; returns at once."""
         self._stopping.set()
         self._wake()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Say goodbye, close the connection and wait for the thread's end."""
+        self.begin_stop()
         if self._thread.ident is None:  # never started, so nobody else closes these
             self._wake_in.close()
             self._wake_out.close()

@@ -248,9 +248,10 @@ class Session:
         if not self._advance(Bye if busy else type(message)):
             raise RemoteProtocolError(what=f"{type(message).__name__} while {self.state.value}")
         self._heard = now.mono
-        self.in_doubt = self.in_doubt and (busy or isinstance(message, Challenge | Bye))
-        if leaving:
+        if leaving:  # an ERROR answers the BYE then, and says nothing about the claim
+            self.in_doubt = self.in_doubt and not isinstance(message, Welcome)
             return []
+        self.in_doubt = self.in_doubt and (busy or isinstance(message, Challenge | Bye))
         match message:
             case Challenge(nonce):
                 self._prove(nonce)

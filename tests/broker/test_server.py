@@ -203,6 +203,33 @@ def test_a_loop_that_is_always_busy_lets_go_too(broker: LocalBroker, monkeypatch
     until(lambda: not any(tables(broker).values()))
 
 
+def test_a_connection_that_has_ended_by_itself_is_not_cut(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its descriptor's number may have been given away: whatever has it now would be cut."""
+    answered, go_on = threading.Event(), threading.Event()
+    round_ = broker.server._round
+    cut: list[int] = []
+    monkeypatch.setattr("broker.server.shut", cut.append)
+
+    def hold(now: Instant) -> bool:
+        round_(now)
+        if broker.server._sending.dying and not answered.is_set():
+            answered.set()
+            assert go_on.wait(PATIENCE)
+        return False
+
+    monkeypatch.setattr(broker.server, "_round", hold)
+    with Wire(broker.address).log_in("bob") as bob:
+        bobs = next(iter(broker.router.connections))
+        bob.say(Bye())
+        bob.expect(Bye)
+        assert answered.wait(PATIENCE)
+    until(lambda: broker.server._sending.ping(bobs) is False)  # by this thread, while the loop's is held
+    broker.clock.ahead += 2000
+    go_on.set()
+    until(lambda: not any(tables(broker).values()))
+    assert not cut
+
+
 def test_the_first_acknowledgement_of_two_connections_retires_the_copy(broker: LocalBroker) -> None:
     me = identity("bob")
     with (

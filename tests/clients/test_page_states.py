@@ -249,19 +249,42 @@ def test_the_servers_end_waits_for_those_who_are_just_being_closed() -> None:
     done: list[str] = []
     ending, go_on = threading.Event(), threading.Event()
 
-    def end() -> None:
-        ending.set()
-        go_on.wait(10)
-        done.append("ended")
+    class Tied:
+        def begin_close(self) -> None:
+            done.append("begun")
 
-    departures.tie(client, end)
+        def close(self) -> None:
+            ending.set()
+            go_on.wait(10)
+            done.append("ended")
+
+    departures.tie(client, Tied())
     departures.stay(client)
     departures.leave(client)
     assert ending.wait(10)
     threading.Timer(0.1, go_on.set).start()
     departures.close_all()
-    assert done == ["ended"]
+    assert done == ["begun", "ended"]
     assert client.status.state is ConnectionState.CLOSED
+
+
+def test_the_servers_end_does_not_wait_for_one_after_the_other() -> None:
+    said: list[str] = []
+
+    class Noting(ChatClient):
+        def begin_close(self) -> None:
+            said.append("begin")
+            super().begin_close()
+
+        def close(self) -> None:
+            said.append("close")
+            super().close()
+
+    departures = Departures(10)
+    for name in ("one", "two", "three"):
+        departures.stay(Noting(name, BrokerAddress.parse(NOWHERE), events=False))
+    departures.close_all()
+    assert said == [*["begin"] * 3, *["close"] * 3]
 
 
 def test_nothing_is_drawn_anew_while_nothing_changed(served: AppTest, broker: BrokerProcess) -> None:

@@ -276,6 +276,24 @@ def test_a_login_is_in_doubt_from_its_proof_until_the_broker_says_what_came_of_i
     assert session.in_doubt is in_doubt
 
 
+@pytest.mark.parametrize(
+    ("answer", "in_doubt"),
+    [
+        (messages.Welcome(1, "x", 0), False),
+        (messages.Error(messages.Reason.NOT_LOGGED_IN), True),
+        (messages.Bye(), True),
+    ],
+    ids=["welcome", "the BYE came too early", "bye"],
+)
+def test_a_login_that_was_proven_stays_in_doubt_while_leaving_until_it_is_welcomed(
+    world: World, answer: messages.Control, in_doubt: bool
+) -> None:
+    session = _in_state(world, State.PROVING)
+    session.say_bye()
+    session.receive(frames.control(answer), world.now)
+    assert session.in_doubt is in_doubt
+
+
 @pytest.mark.parametrize("state", [State.GREETED, State.READY])
 @pytest.mark.parametrize("answer", [messages.Error(messages.Reason.BUSY), messages.Bye()], ids=["busy", "bye"])
 def test_without_a_proof_that_waits_nothing_is_in_doubt(world: World, state: State, answer: messages.Control) -> None:
