@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import termios
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -20,6 +24,22 @@ settings.load_profile("here")
 settings.register_profile(
     "mutants", deadline=None, derandomize=True, database=None, max_examples=30, phases=[Phase.explicit, Phase.generate]
 )
+
+
+def pytest_configure() -> None:
+    """Let go of the terminal that the tests were started from, so that nothing started by them finds it and asks there.
+
+    They see the terminals that they open themselves, as they do where there is none. Ctrl-C reaches this process as before.
+    """
+    if os.getsid(0) == os.getpid():
+        return  # were this one to let go, all in its session would be hung up on
+    with contextlib.suppress(OSError):  # there is none
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        try:
+            fcntl.ioctl(terminal, termios.TIOCNOTTY)
+        finally:
+            os.close(terminal)
+
 
 _GRACE = 10.0  # seconds in which what a test has asked to end may end
 
