@@ -93,8 +93,9 @@ def main() -> NoReturn:
         with contextlib.suppress(OSError):
             error.show()
         sys.exit(USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        tell("")
+    except (KeyboardInterrupt, click.Abort) as end:
+        if not isinstance(end.__cause__, KeyboardInterrupt):  # click has ended the line, then
+            tell("")
         os._exit(INTERRUPTED)  # all is put in order; on its usual way out, Python would at times end by the signal itself
     except errors.SecureChatError as error:
         settings.terminal.fail(error)

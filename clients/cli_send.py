@@ -93,8 +93,9 @@ def send(
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -', and send them
     nothing but a file with 'send alice bob "" -f FILE'. Succeeds once every copy is on the broker's disk or with its
-    recipient. A profile keeps a text that could not be sent in its outbox. A file, and a text with it, needs the broker; an
-    upload that was broken off goes on where it was when a profile sends the file again. A guest keeps nothing.
+    recipient. A profile keeps a text that could not be sent in its outbox. Files need the broker, and nothing is sent, a text
+    with them neither, before all are uploaded; where that was broken off, a profile goes on with it when the same command is
+    given again. A guest keeps nothing.
 
     With --run, CMD's output is passed on as it comes (with --json, all of it to standard error), and its last lines, its
     command line and how long it took are sent when it has ended. The exit code is then CMD's (128 and the number of a signal
@@ -126,9 +127,10 @@ def send(
     try:
         with open_client(settings, Mode.SEND, max(timeout, DEFAULT_TIMEOUT), offline=not (everyone or files)) as client:
             sys.exit(_send(client, settings.terminal, how, to, (*(() if text is None else (text,)), *files)))
-    except errors.BrokerUnreachable:
-        if text is not None:
-            settings.terminal.warn("nothing was sent, and nothing is kept: give the same command again")
+    except errors.BrokerUnreachable as error:
+        of_no_use = isinstance(error, errors.BrokerKeyMismatch | errors.BrokerKeyChanged)
+        then = "" if of_no_use else ": give the same command again"
+        settings.terminal.warn(f"nothing was sent, nor will be later{then}")
         raise
 
 
@@ -190,13 +192,21 @@ def _send(
         new = [peer.user for peer in client.audience(verified_only=how.verified_only) if peer.trust is Trust.NEW]
         if new and client.profile:
             terminal.say(f"new to you: {listing(new)}")
-    return overall([_send_one(client, terminal, how, to, what, new, ran) for what in contents])
+    if any(isinstance(one, Path) for one in contents):  # what would keep them from being sent is better known before
+        _check_recipients(client, how, to)
+    return overall([_send_one(client, terminal, how, to, one, new, ran) for one in _uploaded(client, terminal, contents)])
+
+
+def _check_recipients(client: ChatClient, how: _How, to: tuple[str, ...]) -> None:
+    if client.others:
+        client.others.check_for_sending(to, verified_only=how.verified_only)
+    if how.everyone and not client.audience(verified_only=how.verified_only):
+        raise errors.NobodyVerified if client.audience() else errors.NobodyHere
 
 
 def _send_one(
-    client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], what: str | Path, new: list[str], ran: int
+    client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], content: str | File, new: list[str], ran: int
 ) -> int:
-    content = _uploaded(client, terminal, what) if isinstance(what, Path) else what
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
     if client.profile and not (status := client.status).online:
         why = status.error or f"The broker at {client.broker.where} does not answer."
@@ -224,7 +234,17 @@ def _send_one(
     return code
 
 
-def _uploaded(client: ChatClient, terminal: Terminal, path: Path) -> File:
+def _uploaded(client: ChatClient, terminal: Terminal, contents: Sequence[str | Path]) -> list[str | File]:
+    """The contents, files as what to send of them: all uploaded before any is sent, so that to try again doubles nothing."""
+    try:
+        return [_upload(client, terminal, one) if isinstance(one, Path) else one for one in contents]
+    except (KeyboardInterrupt, SystemExit):
+        then = "; the same command goes on where the upload was" if client.profile else ""
+        terminal.warn(f"broken off: nothing was sent{then}")
+        raise
+
+
+def _upload(client: ChatClient, terminal: Terminal, path: Path) -> File:
     with ProgressLine(terminal, path.name) as progress:
         return client.files.upload(path, progress)
 

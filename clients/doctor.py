@@ -27,7 +27,7 @@ from clients.keystore import Keystore
 from clients.profiles import BROKER_SETTING, DATABASE
 from clients.store import VERSION
 from core.address import BrokerAddress
-from core.errors import ConfigBroken, NoBrokerFound, NotInvited, SecureChatError
+from core.errors import BrokerUnreachable, ConfigBroken, NoBrokerFound, NotInvited, SecureChatError
 from core.messages import Mode
 from core.places import FILE_NAME, default_data_dir, runtime_copy
 
@@ -227,6 +227,9 @@ def check_connection(address: BrokerAddress, timeout: float) -> Finding:
         text = "it answers, and holds its key; it lets in from here only who is invited, as this check is not"
         return Finding("connection", ok=True, text=text)
     except SecureChatError as error:
+        if type(error) is BrokerUnreachable:  # its advice is to run this
+            advice = "Is it running? 'securechat-broker' starts one where it is to run."
+            return Finding("connection", ok=False, text=str(error), advice=advice)
         return _failed("connection", error)
     finally:
         client.close()

@@ -17,10 +17,12 @@ from clients.page_state import Chat
 from clients.page_trust import trust_of
 from clients.pictures import is_picture, picture_type
 from clients.tickets import Ticket
+from clients.timeline import Line, message_id
 from clients.transfers import FILE_MAX
 from clients.under_way import Download, Transfer, TransferState, Upload
 from clients.view import amount
 from core.content import File
+from core.encoding import b64url
 from core.errors import SecureChatError
 from core.events import Trust
 
@@ -45,7 +47,7 @@ def draw_file(chat: Chat, part: FileLine, place: int, *, ended: bool) -> None:
         elif download and download.state is TransferState.FAILED:
             st.html(_failure(download))
         elif file.size > FILE_MAX:
-            st.html(f'<div class="sc-why">It is too big for a browser. {plain(_elsewhere(chat))}</div>')
+            st.html(f'<div class="sc-why">It is too big for a browser. {plain(_elsewhere(chat, line))}</div>')
         st.html(part.meta)
 
 
@@ -89,9 +91,9 @@ def _draw_action(chat: Chat, file: File, download: Download | None, key: str) ->
         )
 
 
-def _elsewhere(chat: Chat) -> str:
+def _elsewhere(chat: Chat, line: Line) -> str:
     if chat.client.profile:
-        return "The command line fetches it: securechat-cli download."
+        return f"The command line fetches it: securechat-cli download {b64url(message_id(line.key))}"
     return "The command line fetches such files as they come: securechat-cli listen --download DIR."
 
 

@@ -68,7 +68,7 @@ _RULES: Final = """
 .sc-keys code, .sc-how code { color: inherit; background: none; padding: 0; }
 .sc-number, .sc-columns { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .sc-how { margin: 0; }
-.sc-number { display: grid; grid-template-columns: repeat(3, max-content); gap: .4rem 1rem; font-size: 1.2rem; }
+.sc-number { display: grid; grid-template-columns: repeat(4, max-content); gap: .4rem .7rem; font-size: 1.1rem; }
 
 .st-key-again { align-items: flex-end; }
 .st-key-log { padding-bottom: .5rem; }

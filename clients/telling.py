@@ -47,7 +47,7 @@ def advice(user: str) -> str:
 
 
 class Teller:
-    """Says what happened beside the messages; an outage once, however many attempts to connect it takes to be over.
+    """Says what happened beside the messages; each reason for an outage once, however many attempts to connect it takes.
 
     ``advice`` words what to do about somebody's changed key.
     """
@@ -56,19 +56,20 @@ class Teller:
         self._terminal = terminal
         self._me = me
         self._advice = advice
-        self._down = False
+        self._outage: set[str] = set()  # the reasons that were told; empty while connected
 
     def tell(self, event: Event) -> None:
         """Say it."""
         terminal = self._terminal
         match event:
-            case Disconnected(why) if not self._down:
-                self._down = True
-                terminal.say(f"connection lost: {why.rstrip('.')}; trying again")
+            case Disconnected(why) if why not in self._outage:
+                what = "still not connected" if self._outage else "connection lost"
+                self._outage.add(why)
+                terminal.say(f"{what}: {why.rstrip('.')}; trying again")
             case Welcomed(waiting):
-                if self._down:
+                if self._outage:
                     terminal.say("connected again")
-                self._down = False
+                self._outage.clear()
                 if waiting:
                     terminal.say(faint(f"{waiting} {'message' if waiting == 1 else 'messages'} waited at the broker"))
             case MessageRefused(who, _, stage):

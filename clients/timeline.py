@@ -181,6 +181,11 @@ def sent_key(id_: bytes) -> str:
     return f"out-{id_.hex()}"
 
 
+def message_id(key: str) -> bytes:
+    """The id (16 bytes) of the message whose line has this key."""
+    return bytes.fromhex(key.rpartition("-")[2])
+
+
 def _text(content: Content) -> str:
     return content.text if isinstance(content, Text) else text_of(content)
 

@@ -103,6 +103,12 @@ class Person:
         assert code in (None, done.returncode), (line, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
+    def exports(self, line: str) -> None:
+        """Have it stand in the environment from now on."""
+        self._here(line)
+        name, _, value = line.removeprefix("export ").partition("=")
+        self.env[name] = value
+
     @contextlib.contextmanager
     def running(self, line: str) -> Iterator[Running]:
         """What goes on until it is stopped, with all that stands behind its pipes."""
@@ -192,8 +198,11 @@ def test_the_bot(alice: Person, broker: BrokerProcess) -> None:
 
 
 def test_a_profile_and_what_it_can(alice: Person, bob: Person) -> None:
-    init(bob, "bob")
+    bob.env["SECURECHAT_HOME"] = alice.env["SECURECHAT_HOME"]  # two terminals of one machine
+    bob.run("securechat-cli init bob")
+    bob.exports("export SECURECHAT_PROFILE=bob")
     printed = alice.run("securechat-cli init alice")
+    alice.exports("export SECURECHAT_PROFILE=alice")
     assert re.search(r"^alice  ([0-9a-f]{4} ){15}[0-9a-f]{4}$", printed, re.MULTILINE)
     alice.run("securechat-cli send bob 'this is me'")
     number = re.findall(r"[0-9]{5}", alice.run("securechat-cli verify bob"))

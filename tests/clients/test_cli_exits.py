@@ -174,6 +174,20 @@ def test_3_the_broker_goes_away(tmp_path: Path) -> None:
         assert "nothing was kept" in sending.err.text
 
 
+def test_another_brokers_key_is_told_also_while_waiting_for_the_right_one(tmp_path: Path) -> None:
+    """Otherwise somebody who looks on waits for a broker that is there, and never hears why it is not taken."""
+    with BrokerProcess(tmp_path / "right") as right:
+        there = {**right.env, "SECURECHAT_BROKER": right.address.url}
+        with listening(there, "bob") as bob:
+            right.end()
+            bob.err.has("connection lost: ")
+            with BrokerProcess(tmp_path / "wrong", port=right.address.port):
+                told = bob.err.has("does not hold the key of its address")
+                assert told.startswith("still not connected: ")
+            with BrokerProcess(tmp_path / "right", port=right.address.port):
+                bob.err.has("connected again")
+
+
 def test_4_a_broker_with_another_key(env: dict[str, str], broker: BrokerProcess) -> None:
     address = BrokerAddress(broker.address.hosts, broker.address.port, new_curve_keys().public)
     check(cli(env, "--broker", address.url, "send", "bob", "hi"), 4, "does not hold the key of its address")

@@ -125,12 +125,14 @@ main()
 """
 
 
-def broken_off(env: dict[str, str], *args: str) -> None:
-    """A `send` that is killed when a part of its file is at the broker."""
+def broken_off(env: dict[str, str], *args: str, by: str = "SIGKILL", code: int = -9) -> str:
+    """A `send` that gets a signal when a part of its file is at the broker; returns what it said."""
+    script = BROKEN_OFF.replace("SIGKILL", by)
     done = subprocess.run(
-        [sys.executable, "-c", BROKEN_OFF, *args], env=env, cwd=ROOT, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", script, *args], env=env, cwd=ROOT, capture_output=True, timeout=60, check=False
     )
-    assert done.returncode == -9, done.stderr.decode()
+    assert done.returncode == code, done.stderr.decode()
+    return done.stderr.decode()
 
 
 def time_passes(env: dict[str, str]) -> None:
@@ -179,6 +181,36 @@ def test_an_upload_that_was_broken_off_goes_on(env: Env, people: People, broker:
     taken = cli(env, "--profile", bob, "--json", "listen", "-n", "1", "--timeout", "60s", "--download", str(into))
     assert taken.code == OK, taken.err
     assert (into / "long.bin").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("by", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_nothing_is_doubled_when_a_command_that_was_broken_off_is_given_again(
+    env: Env, people: People, tmp_path: Path, by: str, code: int
+) -> None:
+    alice, bob = people
+    short, long = a_file(tmp_path, "short.bin", 10), a_file(tmp_path, "long.bin", 12 * FILE_CHUNK)
+    command = ["--profile", alice, "send", bob, "two files", "-f", str(short), "-f", str(long)]
+    said = broken_off(env, *command, by=by, code=code)
+    assert said.strip() == "broken off: nothing was sent; the same command goes on where the upload was"
+    assert cli(env, "--profile", alice, "--json", "history").data == []
+    assert cli(env, *command).code == OK
+    sent = cli(env, "--profile", alice, "--json", "history").data
+    assert [one.get("text") or one["file"]["name"] for one in sent] == ["two files", "short.bin", "long.bin"]
+    assert cli(env, "--profile", alice, "--json", "outbox").data == []
+
+
+def test_nothing_is_uploaded_for_whom_nothing_is_to_be_sent(env: Env, people: People, tmp_path: Path) -> None:
+    alice, bob = people
+    path = str(a_file(tmp_path))
+    refused = cli(env, "--profile", alice, "--json", "send", "--verified-only", bob, "-f", path)
+    assert refused.data[-1]["error"] == "NotVerified"
+    refused = cli(env, "--profile", alice, "--json", "send", "--verified-only", "--everyone", "-f", path)
+    assert refused.data[-1]["error"] == "NobodyVerified"
+    assert cli(env, "--profile", alice, "send", bob, "met").code == OK
+    assert cli(env, "--profile", alice, "block", bob).code == OK
+    refused = cli(env, "--profile", alice, "--json", "send", bob, "-f", path)
+    assert refused.data[-1]["error"] == "PeerBlocked"
+    assert cli(env, "--profile", alice, "--json", "outbox").data == [], "no upload was begun"
 
 
 def test_an_upload_that_was_broken_off_is_shown_and_given_up(
@@ -324,7 +356,7 @@ def test_without_a_broker_neither_the_file_nor_its_text_is_kept_and_that_is_said
         done = cli(away, "--profile", "carol", "--json", "send", "dora", *text, "-f", str(a_file(tmp_path)))
         assert done.code == NETWORK, done.err
         assert done.data[-1]["error"] == "BrokerUnreachable"
-        assert ("nothing is kept: give the same command again" in done.err) is bool(text)
+        assert "nothing was sent, nor will be later: give the same command again" in done.err
     assert cli(away, "--profile", "carol", "--json", "outbox").data == []
 
 

@@ -203,6 +203,7 @@ def test_what_waits_in_the_outbox_and_a_broker_that_is_gone(env: Env, tmp_path: 
     assert "outbox retry" in found["outbox of alice"]["advice"]
     assert found["broker"]["text"] == f"{broker.address.where}, the one that the profile belongs to"
     assert "nothing answers there" in found["connection"]["text"]
+    assert "doctor" not in found["connection"]["advice"], "it is being read"
 
 
 def test_what_a_killed_broker_left_behind(env: Env, tmp_path: Path) -> None:

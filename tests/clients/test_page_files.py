@@ -20,7 +20,7 @@ from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.files import Progress
 from clients.tickets import Ticket
-from clients.transfers import Transfers
+from clients.transfers import FILE_MAX, Transfers
 from clients.under_way import SessionEnded, TransferState, Upload
 from core.bundle import Suite
 from core.content import File
@@ -393,6 +393,11 @@ def test_a_lost_file_says_so_in_its_card(served: AppTest, with_bob: ChatClient) 
     next(button for button in served.button if button.label == "Get").click().run()
     until(shows(served, "The broker does not have lost &lt;i&gt;.pdf, or no longer."))
     assert [button for button in served.button if button.label == "Try again"]
+
+
+def test_what_is_too_big_for_a_browser_says_what_fetches_it(served: AppTest, with_bob: ChatClient) -> None:
+    with_bob.send(File("huge.iso", FILE_MAX + 1, bytes(32), bytes(32), os.urandom(16)), "alice")
+    until(shows(served, "It is too big for a browser. The command line fetches such files as they come"))
 
 
 def test_a_picture_of_a_guest_with_a_new_key_is_not_fetched_unasked(

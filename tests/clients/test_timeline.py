@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clients.timeline import CONVERSATIONS_MAX, LINES_MAX, LineKind, Timeline
+from clients.timeline import CONVERSATIONS_MAX, LINES_MAX, LineKind, Timeline, message_id, sent_key
 from core.bundle import Kind, Suite
 from core.content import Text, Unknown
 from core.events import (
@@ -50,6 +50,13 @@ def texts(timeline: Timeline, conversation: str) -> list[str]:
 
 def entry(user: str) -> Entry:
     return Entry(user, Kind.GUEST, KID)
+
+
+def test_a_lines_key_tells_its_messages_id() -> None:
+    timeline = Timeline("me")
+    timeline.apply(received("bob", "hello", id_=b"0123456789abcdef"), 9.0)
+    (line,) = timeline.lines("bob")
+    assert message_id(line.key) == message_id(sent_key(b"0123456789abcdef")) == b"0123456789abcdef"
 
 
 def test_messages_go_where_they_belong() -> None:
