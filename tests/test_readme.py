@@ -143,6 +143,11 @@ def alice(tmp_path: Path, broker: BrokerProcess) -> Person:
 
 
 @pytest.fixture
+def carol(tmp_path: Path, broker: BrokerProcess) -> Person:
+    return Person(tmp_path / "carol", broker)
+
+
+@pytest.fixture
 def bob(tmp_path: Path, broker: BrokerProcess) -> Person:
     return Person(tmp_path / "bob", broker)
 
@@ -246,14 +251,14 @@ def test_a_backup(alice: Person, bob: Person) -> None:
     assert "before the backup" in (alice.folder / "bob.md").read_text()
 
 
-def test_a_second_machine(alice: Person, bob: Person) -> None:
+def test_a_second_machine(alice: Person, carol: Person) -> None:
     line, until_when, unreachable = alice.run("securechat-broker invite").splitlines()
     assert unreachable.startswith("warning:")  # the tests' broker listens on this machine only
     assert line.startswith("securechat://")
     assert until_when.startswith("good for 1 until ")
     here = re.sub(r"//[^/]+:", "//127.0.0.1:", line)  # the broker of a test listens nowhere else
     # The broker hears of an invite within half a second, which nobody who types would notice.
-    until(lambda: "bob  " in bob.run("securechat-cli init bob --invite -", f"{here}\n", code=None))
+    until(lambda: "carol  " in carol.run("securechat-cli init carol --invite -", f"{here}\n", code=None))
     revoke = until_when.partition("with: ")[2]
     assert re.sub(r"[0-9a-f]{8}$", "", revoke) == "securechat-broker revoke "
 
