@@ -22,12 +22,16 @@ from core.places import EVERYWHERE, default_data_dir
 from core.version import VERSION
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_EXITS: Final = "Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C"
 
 _OPTIONS: Final = (
-    click.option("--host", default=EVERYWHERE[0], show_default=True, help="Address to listen on."),
-    click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 is any."),
+    click.option("--host", metavar="ADDRESS", default=EVERYWHERE[0], show_default=True, help="Address to listen on."),
+    click.option(
+        "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), metavar="PORT", help="Port; 0 is any."
+    ),
     click.option(
         "--data",
+        metavar="FOLDER",
         type=click.Path(path_type=Path),
         help="Folder for the key, the databases and the connection file.  [default: the state folder]",
     ),
@@ -41,6 +45,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--quota-messages",
+        metavar="N",
         type=click.IntRange(1, 10_000_000),
         default=100_000,
         show_default=True,
@@ -51,6 +56,7 @@ _OPTIONS: Final = (
     size_option("--files", "64G", "1M", "1048576G", "How many bytes of files may be kept in all"),
     click.option(
         "--rate",
+        metavar="N",
         type=click.IntRange(0, 1_000_000),
         default=1_000,
         show_default=True,
@@ -73,7 +79,7 @@ def _served(command: _F) -> _F:
     return command
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, epilog=_EXITS, context_settings={"help_option_names": ["-h", "--help"]})
 @_served
 @click.version_option(VERSION, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
@@ -83,7 +89,10 @@ def cli(context: click.Context, /, **options: Any) -> None:
     It logs to standard error and stops on Ctrl-C or SIGTERM. Local clients find it by themselves. The commands work on
     the same folder, also while it runs.
 
-    Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C
+    \b
+    securechat-broker
+    securechat-broker --host 192.0.2.7 --data /srv/chat
+    securechat-broker invite --uses 5
     """
     context.obj = options["data"] or default_data_dir()
     if context.invoked_subcommand is None:
@@ -94,7 +103,11 @@ def cli(context: click.Context, /, **options: Any) -> None:
 @_served
 @click.pass_context
 def serve_(context: click.Context, /, **options: Any) -> None:
-    """Run the broker, as 'securechat-broker' does without a command. Options may stand before 'serve' or behind it."""
+    """Run the broker, as 'securechat-broker' does without a command. Options may stand before 'serve' or behind it.
+
+    \b
+    securechat-broker serve --open --retention 7d
+    """
     before = context.parent.params if context.parent else {}
     default = ParameterSource.DEFAULT
     _serve(**{name: before[name] if context.get_parameter_source(name) is default else options[name] for name in options})
@@ -133,7 +146,7 @@ for _command, _line in (
     (cli_care.backup, "Copy all that the broker keeps into a new folder"),
     (cli_care.restore, "Put a backup back into an empty folder"),
 ):
-    _command.short_help = _line
+    _command.short_help, _command.epilog = _line, _EXITS
     cli.add_command(_command)
 
 

@@ -15,14 +15,22 @@ DEFAULT_PORT: Final = 12345
 
 
 @click.command()
-@click.option("--uses", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it.")
-@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in.")
-@click.option("--host", help="The broker's address as others see it.  [default: this machine's]")
+@click.option(
+    "--uses", metavar="N", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many may come in by it."
+)
+@click.option(
+    "--days", metavar="N", default=7, show_default=True, type=click.IntRange(1, 3650), help="How long it lets somebody new in."
+)
+@click.option("--host", metavar="ADDRESS", help="The broker's address as others see it.  [default: this machine's]")
 @on_folder
 def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
     """Make an invite and print it: a securechat:// line with a secret in it, for somebody on another machine.
 
     Whoever has the line can use it, so send it over a channel you trust.
+
+    \b
+    securechat-broker invite
+    securechat-broker invite --uses 5 --days 30 --host chat.example.org
     """
     from broker import admin
     from broker.binding import outward_address
@@ -43,7 +51,11 @@ def invite(folder: Path, /, uses: int, days: int, host: str | None) -> None:
 @click.command()
 @on_folder
 def invites(folder: Path, /) -> None:
-    """List the invites."""
+    """List the invites.
+
+    \b
+    securechat-broker invites
+    """
     from broker import admin
 
     for key, one in admin.read_ledger(folder).invites():
@@ -55,7 +67,11 @@ def invites(folder: Path, /) -> None:
 @click.argument("name")
 @on_folder
 def revoke(folder: Path, /, name: str) -> None:
-    """Stop an invite from letting anybody new in; NAME is what 'invites' lists."""
+    """Stop an invite from letting anybody new in; NAME is what 'invites' lists.
+
+    \b
+    securechat-broker revoke 3b4f43fc
+    """
     from broker import admin
 
     admin.revoke(folder, name)
@@ -65,7 +81,11 @@ def revoke(folder: Path, /, name: str) -> None:
 @click.command()
 @on_folder
 def users(folder: Path, /) -> None:
-    """List the names that profiles hold, with their keys' fingerprints."""
+    """List the names that profiles hold, with their keys' fingerprints.
+
+    \b
+    securechat-broker users
+    """
     from broker import admin
     from core.encoding import from_b64url
     from core.names import short_fingerprint
@@ -78,7 +98,13 @@ def users(folder: Path, /) -> None:
 @click.argument("name")
 @on_folder
 def release(folder: Path, /, name: str) -> None:
-    """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key."""
+    """Take NAME from the profile that holds it, so that another can claim it. Its peers will see a changed key.
+
+    The mail that waits for it and the files that its key has stored are deleted.
+
+    \b
+    securechat-broker release carol
+    """
     from broker import admin
 
     admin.release(folder, name)

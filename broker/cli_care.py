@@ -34,6 +34,10 @@ def health(folder: Path, /, timeout: float) -> None:
     """Say whether the broker answers.
 
     It is asked as a client would ask it; the exit code is 0 if it answers and holds its key, else 1.
+
+    \b
+    securechat-broker health
+    securechat-broker health --timeout 30 || echo 'it is down'
     """
     from broker.health import check_health
 
@@ -48,6 +52,10 @@ def stats(folder: Path, /, as_json: bool) -> None:
 
     Profiles, invites, files, and the mail that waits for each user; who is here now, only the metrics tell. It works whether
     the broker runs or not, and changes nothing.
+
+    \b
+    securechat-broker stats
+    securechat-broker stats --json | jq .mail.messages
     """
     from broker.stats import read_stats
 
@@ -127,6 +135,9 @@ def backup(folder: Path, /, to: Path) -> None:
 
     It works while the broker runs, too. FOLDER must be new: it is made whole or not at all, and nothing is overwritten. It
     holds the broker's secret key, so keep it as safe as the data folder. 'restore' puts back what is in it.
+
+    \b
+    securechat-broker backup /var/backups/securechat/$(date +%F)
     """
     from broker.backup import back_up
 
@@ -142,6 +153,9 @@ def restore(folder: Path, /, source: Path) -> None:
 
     That is the data folder (--data), on which no broker may run. The broker is then as it was when the backup was made:
     what came later is lost to it.
+
+    \b
+    securechat-broker restore --data /srv/chat /var/backups/securechat/2026-11-23
     """
     from broker.backup import restore as put_back
 

@@ -18,7 +18,12 @@ _SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 def on_folder(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the broker's folder as its first argument: that of its own ``--data``, else the one named before it."""
 
-    @click.option("--data", type=click.Path(path_type=Path), help="The broker's folder.  [default: that named before COMMAND]")
+    @click.option(
+        "--data",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
+        help="The broker's folder.  [default: that named before COMMAND]",
+    )
     @click.pass_obj
     @functools.wraps(command)
     def run(folder: Path, /, data: Path | None, **options: Any) -> None:

@@ -1,9 +1,11 @@
 """ChatClient: the one API under the command line, the page, and bots.
 
-with ChatClient("bob", address) as client:
-for event in client.events():
-if isinstance(event, MessageReceived):
-client.send("got it", [event.message.sender])
+    with ChatClient("bob", address) as client:
+        for event in client.events():
+            if isinstance(event, MessageReceived):
+                client.send("got it", [event.message.sender])
+
+Whole programs are in docs/BOTS.md.
 """
 
 from __future__ import annotations

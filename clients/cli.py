@@ -24,13 +24,15 @@ from clients import (
     cli_send,
     cli_trust,
 )
+from clients.cli_help import Program
 from clients.cli_settings import Settings, merge, shared_options
-from clients.terminal import INTERRUPTED, OK, TERMINATED, USAGE, interruptible, open_streams, output_failed, tell
+from clients.exits import INTERRUPTED, OK, TERMINATED, USAGE
+from clients.terminal import interruptible, open_streams, output_failed, tell
 from core import errors
 from core.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @shared_options
 @click.version_option(VERSION, message="%(prog)s %(version)s", help="Show the version.")
 @click.pass_context
@@ -41,37 +43,31 @@ def cli(context: click.Context, /, **options: Any) -> None:
     securechat-cli --as bob listen
     securechat-cli --as alice send bob 'backup done'
     df -h | securechat-cli send ops
-
-    Exit codes: 0 every copy is stored or arrived · 1 other · 2 usage · 3 broker or network · 4 changed or untrusted key ·
-    5 limit · 6 unknown or absent user, name taken, not let in · 7 only some copies · 8 time ran out · 9 locked · 130 Ctrl-C ·
-    141 its output is read no more · 143 SIGTERM
     """
     context.obj = merge(context, **options)
 
 
-# The line of each in the list of commands: there is no room for the first sentence of its help.
-for _command, _line in (
-    (cli_trust.init, "Make a profile: keys to stay, and a name that is theirs"),
-    (cli_send.send, "Send a text, files, or how a command ended"),
-    (cli_listen.listen, "Print messages as they arrive, or have a command handle them"),
-    (cli_chat.chat, "Talk at a prompt"),
-    (cli_listen.users, "Show who is here"),
-    (cli_listen.status, "Show the broker, and whether it answers"),
-    (cli_doctor.doctor, "Check what SecureChat needs on this machine"),
-    (cli_files.download, "Fetch files that came with messages"),
-    (cli_past.history, "Print what was said"),
-    (cli_outbox.outbox, "Show, send or give up what waits to be sent"),
-    (cli_export.export, "Print the whole history as Markdown or NDJSON"),
-    (cli_backup.backup, "Put a profile into one file"),
-    (cli_backup.restore, "Put a profile back from a backup"),
-    (cli_trust.verify, "Compare keys with somebody, and mark them as verified"),
-    (cli_trust.trust, "Accept the key that somebody uses now, or end a block"),
-    (cli_trust.block, "Send nothing to somebody, and take nothing from them"),
-    (cli_trust.key, "Print a profile's fingerprint and public keys"),
-    (cli_completion.completion, "Print what makes a shell complete commands and names"),
+for _heading, _command, _line in (
+    ("Talk", cli_send.send, "Send a text, files, or how a command ended"),
+    ("Talk", cli_listen.listen, "Print messages as they arrive, or have a command handle them"),
+    ("Talk", cli_chat.chat, "Talk at a prompt"),
+    ("Talk", cli_listen.users, "Show who is here"),
+    ("What was said", cli_past.history, "Print what was said"),
+    ("What was said", cli_files.download, "Fetch files that came with messages"),
+    ("What was said", cli_export.export, "Print the whole history as Markdown or NDJSON"),
+    ("What was said", cli_outbox.outbox, "Show, send or give up what waits to be sent"),
+    ("Who is who", cli_trust.init, "Make a profile: keys to stay, and a name that is theirs"),
+    ("Who is who", cli_trust.key, "Print a profile's fingerprint and public keys"),
+    ("Who is who", cli_trust.verify, "Compare keys with somebody, and mark them as verified"),
+    ("Who is who", cli_trust.trust, "Accept the key that somebody uses now, or end a block"),
+    ("Who is who", cli_trust.block, "Send nothing to somebody, and take nothing from them"),
+    ("Care", cli_listen.status, "Show the broker, and whether it answers"),
+    ("Care", cli_doctor.doctor, "Check what SecureChat needs on this machine"),
+    ("Care", cli_backup.backup, "Put a profile into one file"),
+    ("Care", cli_backup.restore, "Put a profile back from a backup"),
+    ("Care", cli_completion.completion, "Print what makes a shell complete commands and names"),
 ):
-    _command.short_help = _line
-    cli.add_command(_command)
+    cli.add(_heading, _command, _line)
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:

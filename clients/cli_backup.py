@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
+from clients.cli_help import Command
 from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
 from clients.cli_values import Place
+from clients.exits import UNLOCKING
 from clients.view import listing
 from core.encoding import b64url
 from core.names import fingerprint
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING)
 @click.argument("file", type=Place())
 @shared_options
 @click.pass_context
@@ -27,7 +29,7 @@ def backup(context: click.Context, /, file: Path, **options: Any) -> None:
 
     \b
     securechat-cli backup alice-2026-11-23.backup
-    securechat-cli --profile alice --passphrase-file alice.pass backup alice.backup
+    securechat-cli --passphrase-file alice.pass backup alice.backup
     """
     from clients.backup import back_up
     from core.vault import is_locked
@@ -45,7 +47,7 @@ def backup(context: click.Context, /, file: Path, **options: Any) -> None:
     terminal.say(f"put it back where the profile is lost: securechat-cli restore {shlex.quote(str(file))}")
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING)
 @click.argument("file", type=Place())
 @shared_options
 @click.pass_context

@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from clients.cli_completion import complete_conversation
+from clients.cli_help import Command
 from clients.cli_settings import DEFAULT_TIMEOUT, connected, merge, open_identity, shared_options
+from clients.exits import CONNECTING, LIMIT, OK, PARTIAL, TIMEOUT
 from core.messages import Mode
 from core.names import EVERYONE, check_name, normalise_name
 
 
-@click.command()
+@click.command(cls=Command, exits=CONNECTING | {LIMIT, PARTIAL, TIMEOUT}, words={OK: "all that you sent is stored or arrived"})
 @click.argument("peer", required=False, shell_complete=complete_conversation)
 @shared_options
 @click.pass_context

@@ -8,7 +8,9 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from clients.cli_help import Command
 from clients.cli_settings import Settings, home_of, merge, profile_name, shared_options
+from clients.exits import ALWAYS
 from core.errors import SecureChatError
 from core.names import EVERYONE
 
@@ -16,7 +18,7 @@ _PROGRAM: Final = "securechat-cli"
 _VARIABLE: Final = "_SECURECHAT_CLI_COMPLETE"  # the name that click looks for
 
 
-@click.command()
+@click.command(cls=Command, exits=ALWAYS)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @shared_options
 @click.pass_context

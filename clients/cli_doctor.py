@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_help import Command
 from clients.cli_settings import DEFAULT_TIMEOUT, Settings, guest_name, home_of, merge, named_profile, shared_options
-from clients.terminal import OK, OTHER, faint
+from clients.exits import ALWAYS, OK, OTHER
+from clients.terminal import faint
 from clients.view import clean
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from core.address import BrokerAddress
 
 
-@click.command()
+@click.command(cls=Command, exits=ALWAYS, words={OK: "all is well", OTHER: "something is not"})
 @shared_options
 @click.pass_context
 def doctor(context: click.Context, /, **options: Any) -> None:
@@ -27,6 +29,10 @@ def doctor(context: click.Context, /, **options: Any) -> None:
     Of each thing it says that it is well, or what to do. It looks at all profiles, or at that of --profile, without unlocking
     any; at the broker that would be used; and whether that answers. Nothing is changed, and nothing sent. The exit code is 0
     if all is well, else 1.
+
+    \b
+    securechat-cli doctor
+    securechat-cli doctor --profile alice
     """
     settings = merge(context, **options)
     code = OK

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_completion import complete_conversation
+from clients.cli_help import Command
 from clients.cli_past import concerns
 from clients.cli_settings import merge, open_profile, shared_options
 from clients.cli_values import Place
+from clients.exits import UNLOCKING
 from clients.export import MarkdownExport
 from clients.terminal import Terminal
 from clients.view import became_of, message_json, sent_json
@@ -28,7 +30,7 @@ _Put = Callable[[str, dict[str, object] | None], None]
 """Writes something for people or, if JSON is asked for, its values; None for what has none."""
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING)
 @click.argument("peer", required=False, shell_complete=complete_conversation)
 @click.option(
     "-o",

@@ -11,6 +11,7 @@ import click
 
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, merge, open_client, shared_options
 from clients.cli_values import Place
+from clients.exits import CONNECTING
 from clients.progress import ProgressLine
 from clients.terminal import Terminal
 from clients.view import clean, listing
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from clients.profiles import OpenProfile
 
 
-@click.command(cls=TakesIds)
+@click.command(cls=TakesIds, exits=CONNECTING)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--to", "folder", type=Place(file_okay=False), default=Path(), metavar="DIR",
               help="Where to save them; the current folder unless told otherwise.")  # fmt: skip

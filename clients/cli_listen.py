@@ -10,8 +10,10 @@ import click
 
 from clients.cli_completion import complete_peer
 from clients.cli_files import check_folder, save, saved_json
+from clients.cli_help import Command
 from clients.cli_settings import DEFAULT_TIMEOUT, is_nameless, merge, open_client, shared_options
-from clients.cli_values import Duration, Place
+from clients.cli_values import Count, Duration, Place
+from clients.exits import CONNECTING, TIMEOUT
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
 from core.encoding import b64url
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from clients.terminal import Terminal
 
 
-@click.command()
+@click.command(cls=Command, exits=CONNECTING | {TIMEOUT})
 @click.option("--from", "sender", metavar="USER", shell_complete=complete_peer, help="Only messages from this user.")
-@click.option("-n", "--number", type=click.IntRange(1, 2**31), metavar="N", help="Stop after N messages.")
+@click.option("-n", "--number", type=Count(2**31), metavar="N", help="Stop after N messages.")
 @click.option("--timeout", type=Duration(), help="Stop with exit code 8 if N messages did not come in this time.")
 @click.option(
     "--since",
@@ -145,11 +147,16 @@ def _since(client: ChatClient, since: str | None) -> int | None:
     raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
 
 
-@click.command()
+@click.command(cls=Command, exits=CONNECTING)
 @shared_options
 @click.pass_context
 def users(context: click.Context, /, **options: Any) -> None:
-    """Show who is here, with the fingerprints of their identity keys."""
+    """Show who is here, with the fingerprints of their identity keys, and how those stand with you.
+
+    \b
+    securechat-cli users
+    securechat-cli users --json | jq -r .user
+    """
     settings = merge(context, **options)
     terminal = settings.terminal
     with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:
@@ -171,11 +178,16 @@ def users(context: click.Context, /, **options: Any) -> None:
         terminal.say("nobody is here")
 
 
-@click.command()
+@click.command(cls=Command, exits=CONNECTING)
 @shared_options
 @click.pass_context
 def status(context: click.Context, /, **options: Any) -> None:
-    """Show which broker would be used, and whether it answers."""
+    """Show which broker would be used, and whether it answers.
+
+    \b
+    securechat-cli status
+    securechat-cli -q status || echo 'no chat today'
+    """
     settings = merge(context, **options)
     terminal = settings.terminal
     with open_client(settings, Mode.SEND, DEFAULT_TIMEOUT) as client:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_help import Command, Group
 from clients.cli_send import report
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, connected, merge, open_profile, shared_options
 from clients.cli_values import Duration
-from clients.terminal import OK, OTHER, Terminal, exit_code_of, faint, overall
+from clients.exits import CONNECTING, LIMIT, OK, OTHER, PARTIAL, TIMEOUT, UNLOCKING, WORDS, exit_code_of, overall
+from clients.terminal import Terminal, faint
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
 from core.encoding import b64url
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from core.outbox import Outgoing
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, exits=UNLOCKING, invoke_without_command=True)
 @shared_options
 @click.pass_context
 def outbox(context: click.Context, /, **options: Any) -> None:
@@ -45,11 +47,15 @@ def outbox(context: click.Context, /, **options: Any) -> None:
         context.obj = merge(context, **options)
 
 
-@outbox.command("list")
+@outbox.command("list", short_help="Show what waits to be sent", cls=Command, exits=UNLOCKING)
 @shared_options
 @click.pass_context
 def list_(context: click.Context, /, **options: Any) -> None:
-    """Show what waits to be sent, the oldest first, then the uploads that were broken off."""
+    """Show what waits to be sent, the oldest first, then the uploads that were broken off.
+
+    \b
+    securechat-cli outbox list
+    """
     _list(context, **options)
 
 
@@ -100,12 +106,19 @@ def _print_upload(terminal: Terminal, ticket: Ticket, *, under_way: bool) -> Non
     )
 
 
-@outbox.command()
+@outbox.command(
+    short_help="Send what waits, now", cls=Command, exits=CONNECTING | {LIMIT, PARTIAL, TIMEOUT}, words={OK: WORDS[OK]}
+)
 @click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, help="How long to wait for the answers.  [default: 10s]")
 @shared_options
 @click.pass_context
 def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
-    """Connect, and send what waits. Uploads are not gone on with: send their files again."""
+    """Connect, and send what waits. Uploads are not gone on with: send their files again.
+
+    \b
+    securechat-cli outbox retry
+    securechat-cli outbox retry --timeout 1m
+    """
     settings = merge(context, **options)
     with open_profile(settings) as profile:
         waited = profile.store.outbox.waiting()
@@ -146,7 +159,7 @@ def _became(profile: OpenProfile, waited: Sequence[Outgoing]) -> dict[bytes, dic
     return outcomes
 
 
-@outbox.command(cls=TakesIds)
+@outbox.command(short_help="Give up what waits", cls=TakesIds, exits=UNLOCKING)
 @click.argument("ids", nargs=-1, metavar="ID...")
 @click.option("--all", "everything", is_flag=True, help="Everything that waits.")
 @shared_options
@@ -156,6 +169,10 @@ def drop(context: click.Context, /, ids: tuple[str, ...], everything: bool, **op
 
     An upload that is under way in another program is left alone: end that program first. One that was killed holds its upload
     for a minute and a half.
+
+    \b
+    securechat-cli outbox drop 4Nq0mZ3zX0yT1b2c3d4e5f
+    securechat-cli outbox drop --all
     """
     settings = merge(context, **options)
     if not ids and not everything:

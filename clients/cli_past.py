@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 from clients.cli_completion import complete_conversation
+from clients.cli_help import Command
 from clients.cli_settings import merge, open_profile, shared_options
+from clients.cli_values import Count
+from clients.exits import UNLOCKING
 from clients.telling import under
 from clients.terminal import Terminal, faint, strong
 from clients.view import became_of, contains, listing, message_json, moment, order_notes, sent_json, text_of, tick
@@ -16,12 +19,10 @@ from core.events import MessageReceived, MessageSent
 from core.names import EVERYONE, normalise_name
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING)
 @click.argument("peer", required=False, shell_complete=complete_conversation)
 @click.option("--search", metavar="TEXT", help="Only messages that contain TEXT, in whatever case.")
-@click.option(
-    "--limit", type=click.IntRange(1, 1_000_000), metavar="N", default=50, show_default=True, help="The last N messages."
-)
+@click.option("--limit", type=Count(1_000_000), metavar="N", default=50, show_default=True, help="The last N messages.")
 @shared_options
 @click.pass_context
 def history(context: click.Context, /, peer: str | None, search: str | None, limit: int, **options: Any) -> None:

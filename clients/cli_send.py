@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from clients.cli_completion import complete_peer
+from clients.cli_help import Command
 from clients.cli_settings import (
     DEFAULT_TIMEOUT,
     Settings,
@@ -24,9 +25,10 @@ from clients.cli_settings import (
     shared_options,
 )
 from clients.cli_values import Duration, Place
+from clients.exits import NETWORK, OK, TIMEOUT, WORDS, exit_code_of, overall
 from clients.files import check_file
 from clients.progress import ProgressLine
-from clients.terminal import NETWORK, OK, TIMEOUT, Terminal, exit_code_of, overall
+from clients.terminal import Terminal
 from clients.view import clean, content_json, listing, outcome_word
 from core import errors
 from core.bundle import Suite
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 _RAN: Final = "clients.cli_send.ran"
 
 
-class _Send(click.Command):
+class _Send(Command):
     """``--run`` takes what stands behind ``--``: without it, that would be taken for names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -56,7 +58,7 @@ class _Send(click.Command):
         return super().parse_args(ctx, before)
 
 
-@click.command(cls=_Send)
+@click.command(cls=_Send, exits=WORDS.keys() - {OK}, words={OK: WORDS[OK]})
 @click.argument("args", nargs=-1, metavar="TO... [TEXT|-]", shell_complete=complete_peer)
 @click.option("-f", "--file", "files", type=Place(), multiple=True, metavar="FILE",
               help="A file to send; may be given several times.")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from clients.cli_help import Command, SharedOption
 from clients.cli_values import Place, not_empty
 from clients.config_file import with_config
 from clients.terminal import Terminal
@@ -69,43 +71,32 @@ def _complete_profile(context: click.Context, _parameter: click.Parameter, begun
     return []
 
 
+_shared = functools.partial(click.option, cls=SharedOption)
+_SHARED: Final = (
+    _shared("--as", "user", metavar="NAME", callback=not_empty,
+            help="Act as this guest; its keys live in memory.  [env: SECURECHAT_AS]"),
+    _shared("--profile", metavar="NAME", callback=not_empty, shell_complete=_complete_profile,
+            help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]"),
+    _shared("--home", metavar="DIR", type=Place(), help="Where profiles are kept.  [env: SECURECHAT_HOME]"),
+    _shared("--passphrase-file", metavar="FILE", type=Place(),
+            help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor."),
+    _shared("--no-input", is_flag=True, help="Never ask."),
+    _shared("--broker", metavar="URL", callback=not_empty,
+            help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"),
+    _shared("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
+    _shared("-q", "--quiet", is_flag=True, help="Print only data and errors."),
+    _shared("-v", "--verbose", is_flag=True, help="Log what happens on the connection."),
+)  # fmt: skip
+
+
 def shared_options(command: _F) -> _F:
     """Options that every command takes, and the group before it too."""
-    for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Log what happens on the connection."),
-        click.option("-q", "--quiet", is_flag=True, help="Print only data and errors."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line."),
-        click.option(
-            "--broker", metavar="URL", callback=not_empty, help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"
-        ),
-        click.option("--no-input", is_flag=True, help="Never ask."),
-        click.option(
-            "--passphrase-file",
-            metavar="FILE",
-            type=Place(),
-            help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor.",
-        ),
-        click.option("--home", metavar="DIR", type=Place(), help="Where profiles are kept.  [env: SECURECHAT_HOME]"),
-        click.option(
-            "--profile",
-            metavar="NAME",
-            callback=not_empty,
-            shell_complete=_complete_profile,
-            help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]",
-        ),
-        click.option(
-            "--as",
-            "user",
-            metavar="NAME",
-            callback=not_empty,
-            help="Act as this guest; its keys live in memory.  [env: SECURECHAT_AS]",
-        ),
-    ):
+    for option in reversed(_SHARED):
         command = option(command)
     return command
 
 
-class TakesIds(click.Command):
+class TakesIds(Command):
     """A command whose arguments are ids as ``b64url`` writes them: one in 64 begins like an option, and is none."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from clients.cli_completion import complete_peer
+from clients.cli_help import Command
 from clients.cli_settings import broker_for, home_of, merge, open_profile, read_passphrase, shared_options
 from clients.cli_values import Place
-from clients.terminal import UNTRUSTED, Terminal, strong
+from clients.exits import ABSENT, ALWAYS, NETWORK, UNLOCKING, UNTRUSTED
+from clients.terminal import Terminal, strong
 from core import errors
 from core.address import BrokerAddress
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _GUESTS: Final = "a guest decides where it talks: /{word} {peer} in 'securechat-cli chat', or on the page"
 
 
-@click.command()
+@click.command(cls=Command, exits=ALWAYS | {NETWORK, UNTRUSTED, ABSENT})
 @click.argument("name")
 @click.option("--invite", metavar="-", help="'-' reads the invite's securechat:// line from standard input, or asks for it.")
 @click.option("--invite-file", type=Place(), help="A file that holds the invite's securechat:// line.")
@@ -70,7 +72,7 @@ def init(
         terminal.say("Its keys are not encrypted: whoever can read your files can read them.")
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING | {UNTRUSTED, ABSENT})
 @click.argument("peer", shell_complete=complete_peer)
 @click.option("--number", metavar="N", help="The 60 digits that PEER reads to you; spaces do not matter.")
 @click.option("--yes", is_flag=True, help="You have compared the number: mark PEER as verified.")
@@ -80,6 +82,10 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
     """Show the number to compare with PEER, and mark PEER as verified.
 
     Both ends show the same 60 digits if nobody sits in between. Compare them over another channel, such as a call.
+
+    \b
+    securechat-cli verify bob
+    securechat-cli verify bob --number "$(cat bob.number)"
     """
     settings = merge(context, **options)
     terminal = settings.terminal
@@ -104,12 +110,18 @@ def verify(context: click.Context, /, peer: str, number: str | None, yes: bool, 
             _decided(terminal, profile.others.verify(pin), f"{pin.user} is verified ✓", profile.others)
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING | {ABSENT})
 @click.argument("peer", shell_complete=complete_peer)
 @shared_options
 @click.pass_context
 def trust(context: click.Context, /, peer: str, **options: Any) -> None:
-    """Accept the key that PEER uses now, and end a block."""
+    """Accept the key that PEER uses now, and end a block.
+
+    Compare numbers first ('verify'), unless you know why the key is another one.
+
+    \b
+    securechat-cli trust bob
+    """
     settings = merge(context, **options)
     with open_profile(settings, _GUESTS.format(word="trust", peer=peer)) as profile:
         after, said = accept(profile.others, normalise_name(peer))
@@ -139,12 +151,16 @@ def same_number(typed: str, shown: str) -> bool:
     return hmac.compare_digest("".join(typed.split()).encode(), shown.replace(" ", "").encode())
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING | {ABSENT})
 @click.argument("peer", shell_complete=complete_peer)
 @shared_options
 @click.pass_context
 def block(context: click.Context, /, peer: str, **options: Any) -> None:
-    """Send nothing to PEER, and take nothing from them."""
+    """Send nothing to PEER, and take nothing from them, until 'trust' ends it. They are not told.
+
+    \b
+    securechat-cli block mallory
+    """
     settings = merge(context, **options)
     with open_profile(settings, _GUESTS.format(word="block", peer=peer)) as profile:
         pin = profile.others.block(normalise_name(peer))
@@ -152,11 +168,16 @@ def block(context: click.Context, /, peer: str, **options: Any) -> None:
         _decided(settings.terminal, pin, said, profile.others)
 
 
-@click.command()
+@click.command(cls=Command, exits=UNLOCKING)
 @shared_options
 @click.pass_context
 def key(context: click.Context, /, **options: Any) -> None:
-    """Print this profile's fingerprint and its public keys as PEM: first the identity key, then the encryption key."""
+    """Print this profile's fingerprint and its public keys as PEM: first the identity key, then the encryption key.
+
+    \b
+    securechat-cli key
+    securechat-cli key --json | jq -r .encryption_key > alice.pem
+    """
     settings = merge(context, **options)
     with open_profile(settings) as profile:
         ik, ek = profile.keys.signing.public, profile.keys.keys[-1].key.public

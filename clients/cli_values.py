@@ -32,6 +32,19 @@ class Duration(click.ParamType[float]):
         return float(match["number"]) * _UNITS[match["unit"]]
 
 
+class Count(click.ParamType[int]):
+    """How many: from 1 to ``most``, a number that nobody types; so it is not in the help."""
+
+    name = "count"
+
+    def __init__(self, most: int) -> None:
+        self._range = click.IntRange(1, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        return self._range.convert(value, param, ctx)
+
+
 class Place(click.Path):
     """A path; never an empty one, which would be the current folder."""
 

@@ -23,9 +23,10 @@ from prompt_toolkit.shortcuts import CompleteStyle
 
 from clients.chronicle import ConnectionState
 from clients.cli_settings import DEFAULT_TIMEOUT
+from clients.exits import INTERRUPTED, NETWORK, OK, TERMINATED, exit_code_of
 from clients.talk import COMMANDS, Talk
 from clients.telling import under
-from clients.terminal import INTERRUPTED, NETWORK, OK, TERMINATED, Terminal, exit_code_of, faint, strong
+from clients.terminal import Terminal, faint, strong
 from clients.ticks import Ticks
 from clients.timeline import Line, LineKind, Timeline
 from clients.view import clean, moment, tick

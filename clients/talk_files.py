@@ -9,8 +9,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from clients.exits import exit_code
 from clients.files import Files, Progress
-from clients.terminal import Terminal, exit_code
+from clients.terminal import Terminal
 from clients.view import clean
 from core.content import File
 from core.errors import SecureChatError

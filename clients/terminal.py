@@ -1,4 +1,4 @@
-"""What every command shares: where output goes, and what becomes of errors."""
+"""What every command shares: where output goes, and how errors are told."""
 
 from __future__ import annotations
 
@@ -9,82 +9,16 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final, NoReturn, TextIO
 
 import click
 
+from clients.exits import BROKEN_PIPE, INTERRUPTED, exit_code
 from core import errors
-from core.events import Outcome
 
 _PLAINER: Final = "clients.terminal.plainer"
 _MARKS: Final = {"✓": "+", "✗": "x", "…": "...", "·": "-"}
-
-OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT, LOCKED = range(10)
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
-TERMINATED: Final = 143
-
-# The most specific class that fits decides.
-EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
-    errors.SecureChatError: OTHER,
-    errors.BadName: USAGE,
-    errors.BadAddress: USAGE,
-    errors.EmptyMessage: USAGE,
-    errors.ConfigBroken: USAGE,
-    errors.MessageTooLong: LIMIT,
-    errors.BrokerUnreachable: NETWORK,
-    errors.BrokerKeyMismatch: UNTRUSTED,
-    errors.BrokerKeyChanged: UNTRUSTED,
-    errors.BadBundle: UNTRUSTED,
-    errors.KeyChanged: UNTRUSTED,
-    errors.NumbersDiffer: UNTRUSTED,
-    errors.NotVerified: UNTRUSTED,
-    errors.PeerBlocked: UNTRUSTED,
-    errors.PeerUnknown: ABSENT,
-    errors.KeystoreLocked: LOCKED,
-    errors.WrongPassphrase: LOCKED,
-    errors.LoginRefused: ABSENT,
-    errors.UserAbsent: ABSENT,
-    errors.TimeRanOut: TIMEOUT,
-}
-
-_FAILED: Final = {
-    Outcome.UNTRUSTED: UNTRUSTED,
-    Outcome.REFUSED: UNTRUSTED,
-    Outcome.CHANGED: UNTRUSTED,
-    Outcome.BLOCKED: UNTRUSTED,
-    Outcome.DROPPED: OTHER,
-    Outcome.UNPROVEN: OTHER,
-    Outcome.FULL: LIMIT,
-    Outcome.RATE: LIMIT,
-    Outcome.UNSTORED: LIMIT,
-    Outcome.EXPIRED: LIMIT,
-    Outcome.ABSENT: ABSENT,
-    Outcome.GONE: ABSENT,
-    Outcome.QUEUED: TIMEOUT,
-    Outcome.SENT: TIMEOUT,
-}
-
-
-def exit_code(error: errors.SecureChatError) -> int:
-    """The exit code of an error."""
-    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
-
-
-def exit_code_of(outcomes: Iterable[Outcome]) -> int:
-    """The exit code of a message: 0 if every copy is safe, 7 if only some are, else why the first one failed."""
-    all_of_them = list(outcomes)
-    failed = [_FAILED[one] for one in all_of_them if not one.safe]
-    if not failed:
-        return OK
-    return PARTIAL if len(failed) < len(all_of_them) else min(failed)
-
-
-def overall(codes: Sequence[int]) -> int:
-    """The exit code of several messages: 0 if all are safe, 7 if only some are, else the smallest of the others."""
-    failed = [code for code in codes if code != OK]
-    return OK if not failed else PARTIAL if len(failed) < len(codes) else min(failed)
 
 
 class OutputFailed(errors.SecureChatError):

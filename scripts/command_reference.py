@@ -13,6 +13,7 @@ import click
 
 from broker.__main__ import cli as securechat_broker
 from clients.cli import cli as securechat_cli
+from clients.cli_help import BROKEN_OFF, Command, Program
 
 PAGE = Path(__file__).parent.parent / "docs" / "COMMANDS.md"
 PROGRAMS: dict[str, click.Group] = {"securechat-cli": securechat_cli, "securechat-broker": securechat_broker}
@@ -63,10 +64,10 @@ def commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command
 
 def _program(name: str, group: click.Group) -> str:
     shared = {(one.name, str(one.help)) for one in group.params if isinstance(one, click.Option)}
-    parts = [f"\n## {name}\n\n{_help(group)}{_options(group, set())}"]
+    parts = [f"\n## {name}\n\n{_help(group)}{_options(group, set())}{_exits(group)}"]
     for full, command in commands(name, group):
         usage = " ".join([full, *command.collect_usage_pieces(click.Context(command, info_name=full))])
-        parts.append(f"\n### {full}\n\n    {usage}\n\n{_help(command)}{_options(command, shared)}")
+        parts.append(f"\n### {full}\n\n    {usage}\n\n{_help(command)}{_options(command, shared)}{_exits(command)}")
     return "".join(parts)
 
 
@@ -77,6 +78,19 @@ def _options(command: click.Command, shared: Set[tuple[str | None, str]]) -> str
     records = [record for one in own if (record := one.get_help_record(context))]
     listed = "".join(f"{_wrapped(f'- `{names}`: {_escaped(text)}')}\n" for names, text in records)
     return f"\n{listed}" if listed else ""
+
+
+def _exits(command: click.Command) -> str:
+    """How it can end: of each command of ``securechat-cli``; of ``securechat-broker`` once, for all of them."""
+    if isinstance(command, Command):
+        codes = {code: word for code, word in command.exits.items() if code not in BROKEN_OFF}
+    elif isinstance(command, Program):
+        codes = dict(command.exits)
+    elif isinstance(command, click.Group):
+        return f"\n{_wrapped(command.epilog or '')}\n"
+    else:
+        return ""
+    return f"\n{_wrapped('Exit codes: ' + ' · '.join(f'{code} {word}' for code, word in codes.items()))}\n"
 
 
 def _help(command: click.Command) -> str:

@@ -8,17 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+import click
+
+from clients.cli import cli as securechat_cli
+from clients.cli_help import Command, Program
 from core.address import BrokerAddress
 from core.errors import BadAddress
 from core.places import FILE_NAME, decode_connection_file
 from tests.net import PATIENCE, until
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+_TAKE_A_VALUE: Final = {
+    name for one in securechat_cli.params if isinstance(one, click.Option) and not one.is_flag for name in one.opts
+}
 ASCII: Final = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # an environment without any other letters
 _DROPPED: Final = ("SECURECHAT_", "XDG_", "NO_COLOR", "FORCE_COLOR", "PYTHON", "LC_", "LANG", "COLUMNS", "LINES")
 
@@ -173,7 +180,23 @@ def cli(env: dict[str, str], *args: str | bytes, stdin: bytes | None = None, **o
         cli_command(*args), env=env, cwd=ROOT, input=stdin or b"", capture_output=True, timeout=60, check=False, **options
     )
     assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert done.returncode in exits(args), (args, done.returncode, done.stderr.decode())
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def exits(args: Sequence[str | bytes]) -> Container[int]:
+    """The exit codes that the help of the command in ``args`` lists; with ``--run``, all that a program can end with."""
+    if "--run" in args:
+        return range(256)
+    command: click.Command = securechat_cli
+    left = iter(args)
+    for word in left:
+        if isinstance(word, str) and isinstance(command, click.Group) and word in command.commands:
+            command = command.commands[word]
+        elif word in _TAKE_A_VALUE:
+            next(left, None)
+    assert isinstance(command, Command | Program)
+    return command.exits
 
 
 def listening(env: dict[str, str], name: str | None, *args: str) -> Running:

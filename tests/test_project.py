@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from broker.__main__ import cli as securechat_broker
-from clients import terminal
+from clients import exits
 from clients.cli import cli as securechat_cli
+from clients.cli_help import prose_and_examples
 from core.version import VERSION
 from scripts.command_reference import PROGRAMS, commands, page
 
@@ -154,10 +155,29 @@ def test_each_command_and_each_option_says_what_it_is_for(full: str, command: cl
     assert silent == []
 
 
+@pytest.mark.parametrize(("full", "command"), COMMANDS, ids=[full for full, _ in COMMANDS])
+def test_each_command_shows_examples_and_its_exit_codes(full: str, command: click.Command) -> None:
+    program, *words = full.split()
+    shown = command.get_help(_context(PROGRAMS[program], program, words))
+    _, examples = prose_and_examples(command)
+    assert [line for line in examples if full in line]
+    assert [line for line in examples if f"\n  {line}\n" not in shown] == []
+    assert "Exit codes:" in shown
+    assert [line for line in shown.splitlines() if len(line) > 80 and line.strip() not in examples] == []
+
+
+def _context(group: click.Group, program: str, words: Sequence[str]) -> click.Context:
+    context = click.Context(group, info_name=program, terminal_width=80, **group.context_settings)
+    for word in words:
+        assert isinstance(context.command, click.Group)
+        context = click.Context(context.command.commands[word], info_name=word, parent=context)
+    return context
+
+
 def test_each_exit_code_is_explained() -> None:
     text = (ROOT / "docs" / "TROUBLESHOOTING.md").read_text()
     explained = {int(code) for code in re.findall(r"^\| ([0-9]+) \|", text, re.MULTILINE)}
-    codes = {value for name, value in vars(terminal).items() if name.isupper() and isinstance(value, int)}
+    codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
     assert codes == explained
 
 

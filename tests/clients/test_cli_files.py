@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from clients.chat import ChatClient
-from clients.terminal import NETWORK, OK, OTHER, USAGE
+from clients.exits import LIMIT, NETWORK, OK, OTHER, USAGE
 from core.encoding import b64url
 from core.limits import FILE_CHUNK
 from core.messages import Mode
@@ -293,7 +293,7 @@ def test_over_quota_is_refused_with_a_sentence(env: Env, people: People, broker:
         file.truncate(42_000_000)
     before = blobs(broker)
     done = cli(env, "--profile", alice, "send", bob, "-f", str(path))
-    assert done.code == OTHER
+    assert done.code == LIMIT
     assert "The broker does not take sparse.bin: its room for files is used up. Nothing was sent." in done.err
     assert blobs(broker) == before
 
