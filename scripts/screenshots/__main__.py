@@ -32,7 +32,7 @@ SCENES: Final[Mapping[str, Callable[[Studio], None]]] = {
     "files": sending.files,
 }
 _FIRST: Final = ("first-run", "locked")  # without these there is no broker, and no profile; then alice is no guest's name
-_COLOURS: Final = 32
+_COLOURS: Final = 36
 _VIEWS: Final = ("light", "dark", "phone")
 
 

@@ -33,8 +33,22 @@ def svg(title: str, pictures: Sequence[bytes], *, colours: int, scale: float = 1
 
 
 def _small(image: Image.Image, colours: int) -> bytes:
-    # Without dithering: dots would be noise on flat surfaces. Rare colours are kept, for warnings have them.
+    # Without dithering: dots would be noise on flat surfaces.
     data = io.BytesIO()
-    few = image.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
-    few.save(data, "WEBP", lossless=True, quality=100)
+    whole = image.convert("RGB")
+    few = whole.quantize(palette=_palette(whole, colours), dither=Image.Dither.NONE)
+    few.convert("RGB").save(data, "WEBP", lossless=True, quality=100)
     return data.getvalue()
+
+
+def _palette(image: Image.Image, colours: int) -> Image.Image:
+    """A third are those of surfaces as they are, for there each difference is seen; the others are from all over the picture.
+
+    Warnings are small and rare, and have colours that nothing else has.
+    """
+    counted = image.getcolors(image.width * image.height) or []
+    surfaces = [colour for _, colour in sorted(counted, reverse=True)[: colours // 3] if isinstance(colour, tuple)]
+    others = image.quantize(colours - len(surfaces), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in surfaces for value in colour] + others)
+    return palette
