@@ -16,6 +16,8 @@ from core.names import EVERYONE
 
 _PROGRAM: Final = "securechat-cli"
 _VARIABLE: Final = "_SECURECHAT_CLI_COMPLETE"  # the name that click looks for
+_REGISTERS: Final = "    compdef "  # in what click prints for zsh, whose completion need not have been started by then
+_STARTS: Final = "    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i -D; }\n"
 
 
 @click.command(cls=Command, exits=ALWAYS)
@@ -37,7 +39,7 @@ def completion(context: click.Context, /, shell: str, **options: Any) -> None:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - one of click's own
     root = context.find_root().command
-    source = kind(root, {}, _PROGRAM, _VARIABLE).source()
+    source = kind(root, {}, _PROGRAM, _VARIABLE).source().replace(_REGISTERS, _STARTS + _REGISTERS)
     settings.terminal.data(source, {"v": 1, "type": "completion", "shell": shell, "source": source})
 
 

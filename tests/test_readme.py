@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
 import re
-import shlex
 import shutil
-import signal
-import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,21 +16,12 @@ from clients.chat import ChatClient
 from core.content import Text
 from core.events import MessageReceived
 from tests.broker_process import ROOT, BrokerProcess, Running, cli, got, listening
-from tests.clients.terminals import ENTER, OnTerminal
+from tests.clients.terminals import ENTER
 from tests.net import PATIENCE, until
+from tests.readers import PASSPHRASE, Document, Reader
 
 README = (ROOT / "README.md").read_text()
-DONE: set[str] = set()
-PASSPHRASE = "open sesame"
 MAKE = {"make run", "make test"}  # tests/test_scripts.py runs the one, and the other is what runs this
-
-# What a reader has on the machine, and the tests need not: a stand-in of the few words that the README uses of it.
-JQ = """
-import json, sys
-for line in sys.stdin:
-    said = json.loads(line)
-    print({".id": "{id}", ".text": "{text}", '.from + ": " + .text': "{from}: {text}"}[sys.argv[2]].format(**said), flush=True)
-"""
 
 
 def blocks(language: str) -> list[str]:
@@ -60,75 +45,7 @@ def commands() -> list[str]:
     return found
 
 
-class Person:
-    """Somebody with a home, a shell and a folder to work in. Each command must stand in the README as it is."""
-
-    def __init__(self, folder: Path, broker: BrokerProcess) -> None:
-        self.folder = folder
-        folder.mkdir()
-        programs = folder / "bin"
-        programs.mkdir()
-        python, data = shlex.quote(sys.executable), shlex.quote(str(broker.data))
-        self._write(programs / "securechat-cli", f'exec {python} -m clients "$@"')
-        self._write(programs / "securechat-broker", f'exec {python} -m broker --data {data} "$@"')
-        self._write(programs / "jq", f'exec {python} -c {shlex.quote(JQ)} "$@"')
-        self._write(programs / "journalctl", 'echo "$2: it went wrong"')
-        self._write(folder / "backup.sh", "echo 1 of 2; echo 2 of 2")
-        (folder / ".venv").mkdir()
-        (folder / ".venv" / "bin").symlink_to(programs)
-        self.env = {**broker.env, "SECURECHAT_HOME": str(folder / "profiles"), "PATH": f"{programs}:{os.environ['PATH']}"}
-
-    @staticmethod
-    def _write(path: Path, script: str) -> None:
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-    def _here(self, line: str) -> list[str]:
-        assert line in commands(), line
-        DONE.add(line)
-        return ["/bin/sh", "-c", line.replace("/srv/", f"{self.folder}/").replace("%i", "web.service")]
-
-    def run(self, line: str, typed: str = "", code: int | None = 0) -> str:
-        """Run it to its end; returns what it printed."""
-        done = subprocess.run(
-            self._here(line),
-            cwd=self.folder,
-            env=self.env,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert code in (None, done.returncode), (line, done.stdout, done.stderr)
-        return done.stdout + done.stderr
-
-    def exports(self, line: str) -> None:
-        """Have it stand in the environment from now on."""
-        self._here(line)
-        name, _, value = line.removeprefix("export ").partition("=")
-        self.env[name] = value
-
-    @contextlib.contextmanager
-    def running(self, line: str) -> Iterator[Running]:
-        """What goes on until it is stopped, with all that stands behind its pipes."""
-        command = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *self._here(line)]
-        with Running(command, self.env, start_new_session=True) as process:
-            yield process
-            os.killpg(process.process.pid, signal.SIGTERM)
-            process.wait()
-
-    def at_a_terminal(self, line: str) -> OnTerminal:
-        """Run it where a person sits."""
-        self._here(line)
-        return OnTerminal(self.env, *shlex.split(line)[1:], cwd=self.folder)
-
-    def unlocks(self, line: str) -> None:
-        """Run it to its end where a person sits, who is asked for the passphrase."""
-        with self.at_a_terminal(line) as terminal:
-            terminal.has("assphrase")
-            terminal.press(PASSPHRASE + ENTER)
-            assert terminal.wait() == 0, terminal.text
+DOCUMENT = Document(commands())
 
 
 @pytest.fixture
@@ -138,26 +55,26 @@ def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
 
 
 @pytest.fixture
-def alice(tmp_path: Path, broker: BrokerProcess) -> Person:
-    return Person(tmp_path / "alice", broker)
+def alice(tmp_path: Path, broker: BrokerProcess) -> Reader:
+    return Reader(DOCUMENT, tmp_path / "alice", broker)
 
 
 @pytest.fixture
-def carol(tmp_path: Path, broker: BrokerProcess) -> Person:
-    return Person(tmp_path / "carol", broker)
+def carol(tmp_path: Path, broker: BrokerProcess) -> Reader:
+    return Reader(DOCUMENT, tmp_path / "carol", broker)
 
 
 @pytest.fixture
-def bob(tmp_path: Path, broker: BrokerProcess) -> Person:
-    return Person(tmp_path / "bob", broker)
+def bob(tmp_path: Path, broker: BrokerProcess) -> Reader:
+    return Reader(DOCUMENT, tmp_path / "bob", broker)
 
 
-def init(who: Person, name: str) -> None:
+def init(who: Reader, name: str) -> None:
     done = cli(who.env, "init", name)
     assert done.code == 0, done.err
 
 
-def test_two_terminals(alice: Person, bob: Person) -> None:
+def test_two_terminals(alice: Reader, bob: Reader) -> None:
     with bob.running("securechat-cli --as bob listen") as there:
         there.err.has("listening as bob")
         assert "sent to bob (delivered)" in alice.run("securechat-cli --as alice send bob 'backup done'")
@@ -171,7 +88,7 @@ def test_two_terminals(alice: Person, bob: Person) -> None:
         there.err.has("listening as bob")
 
 
-def test_recipes(alice: Person, bob: Person) -> None:
+def test_recipes(alice: Reader, bob: Reader) -> None:
     init(alice, "alice")
     with alice.running("securechat-cli listen --json --exec 'cat >> inbox.ndjson'") as there:
         there.err.has("listening as alice")
@@ -191,7 +108,7 @@ def test_recipes(alice: Person, bob: Person) -> None:
         there.out.has("alice: for a script")
 
 
-def test_the_bot(alice: Person, broker: BrokerProcess) -> None:
+def test_the_bot(alice: Reader, broker: BrokerProcess) -> None:
     (block,) = blocks("python")
     assert (ROOT / "scripts" / "echo_bot.py").read_text().endswith(block)
     assert len(block.splitlines()) <= 10
@@ -202,7 +119,7 @@ def test_the_bot(alice: Person, broker: BrokerProcess) -> None:
         assert (answer.sender, answer.content) == ("echo", Text("hello"))
 
 
-def test_a_profile_and_what_it_can(alice: Person, bob: Person) -> None:
+def test_a_profile_and_what_it_can(alice: Reader, bob: Reader) -> None:
     bob.env["SECURECHAT_HOME"] = alice.env["SECURECHAT_HOME"]  # two terminals of one machine
     bob.run("securechat-cli init bob")
     bob.exports("export SECURECHAT_PROFILE=bob")
@@ -237,7 +154,7 @@ def test_a_profile_and_what_it_can(alice: Person, bob: Person) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{22}", id_)
 
 
-def test_a_backup(alice: Person, bob: Person) -> None:
+def test_a_backup(alice: Reader, bob: Reader) -> None:
     init(bob, "bob")
     (alice.folder / "alice.pass").write_text(PASSPHRASE)
     assert cli(alice.env, "--passphrase-file", str(alice.folder / "alice.pass"), "init", "alice").code == 0
@@ -251,7 +168,7 @@ def test_a_backup(alice: Person, bob: Person) -> None:
     assert "before the backup" in (alice.folder / "bob.md").read_text()
 
 
-def test_a_second_machine(alice: Person, carol: Person) -> None:
+def test_a_second_machine(alice: Reader, carol: Reader) -> None:
     line, until_when, unreachable = alice.run("securechat-broker invite").splitlines()
     assert unreachable.startswith("warning:")  # the tests' broker listens on this machine only
     assert line.startswith("securechat://")
@@ -265,6 +182,6 @@ def test_a_second_machine(alice: Person, carol: Person) -> None:
 
 def test_nothing_was_left_out() -> None:
     """Runs last in this file: what stands in the README and was run by none of the above."""
-    if not DONE:
+    if not DOCUMENT.was_read:
         pytest.skip("the tests above were not run")
-    assert set(commands()) - DONE - MAKE == set()
+    assert DOCUMENT.untyped - MAKE == set()

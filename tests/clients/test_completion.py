@@ -1,4 +1,4 @@
-"""``completion``: a real bash completes what people begin to type; for zsh and fish, that there is a script."""
+"""``completion``: real shells complete what people begin to type."""
 
 from __future__ import annotations
 
@@ -50,6 +50,46 @@ def bash(env: dict[str, str], script: str, *words: str) -> list[str]:
 def tab(env: dict[str, str], *words: str) -> list[str]:
     """What bash offers for the last word."""
     return bash(env, TYPE, "securechat-cli", *words)
+
+
+FISH = """
+securechat-cli completion fish | source
+complete -C "$argv"
+"""
+# Completion is for a terminal only; here its last step, which shows what there is, prints it.
+ZSH = """
+eval "$(securechat-cli completion zsh)"
+_describe() { print -l "${(@P)3%%:*}" }
+compadd() { print -l "${(@P)5}" }
+words=("$@")
+CURRENT=$#
+_securechat_cli_completion
+"""
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+def test_fish_completes(env: dict[str, str]) -> None:
+    for line, offered in (
+        ("hist", ["history"]),
+        ("send --wait ", ["stored", "delivered"]),
+        ("completion ", ["bash", "fish", "zsh"]),
+    ):
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", FISH, f"securechat-cli {line}"],
+            env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        words = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+        assert (sorted(words), done.stderr) == (sorted(offered), "")
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+def test_zsh_completes_and_needs_nothing_before(env: dict[str, str]) -> None:
+    for words, offered in ((("hist",), ["history"]), (("send", "--wait", ""), ["stored", "delivered"])):
+        done = subprocess.run(
+            ["zsh", "--no-rcs", "-c", ZSH, "zsh", "securechat-cli", *words],
+            env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.stdout.split(), done.stderr) == (offered, "")
 
 
 @needs_bash
