@@ -167,6 +167,12 @@ def test_the_unit_takes_from_the_broker_what_it_does_not_need(setting: str) -> N
     assert unit()[name] == [value]
 
 
+def test_the_unit_lets_the_broker_have_the_sockets_that_it_needs() -> None:
+    """TCP by either protocol, and what libzmq opens for itself: without netlink it aborts the process that listens."""
+    (families,) = unit()["RestrictAddressFamilies"]
+    assert {"AF_INET", "AF_INET6", "AF_NETLINK"} <= set(families.split())
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
 def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
     """With a program that is there in the broker's place: that one is installed elsewhere, or not at all."""
