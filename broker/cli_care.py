@@ -33,7 +33,8 @@ _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 def health(folder: Path, /, timeout: float) -> None:
     """Say whether the broker answers.
 
-    It is asked as a client would ask it; the exit code is 0 if it answers and holds its key, else 1.
+    It is asked as a client would ask it; the exit code is 0 if it answers, and holds its key where it lets this machine in
+    without an invite, else 1.
 
     \b
     securechat-broker health

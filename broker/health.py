@@ -20,7 +20,7 @@ from core.limits import ROUTING_ID_BYTES
 from core.messages import Error, Users
 
 _ADMITTED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-# It proved to hold its key before it said that it lets this machine in only with an invite: it does what it should.
+# A broker that lets this machine in only with an invite says so before it has shown its key; its own folder says that it runs.
 _NOT_ADMITTED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 _ANOTHER = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL) | int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 _NOBODY = int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_CLOSED)

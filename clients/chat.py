@@ -1,12 +1,4 @@
-"""ChatClient: the one API under the command line, the page, and bots.
-
-    with ChatClient("bob", address) as client:
-        for event in client.events():
-            if isinstance(event, MessageReceived):
-                client.send("got it", [event.message.sender])
-
-Whole programs are in docs/BOTS.md.
-"""
+"""ChatClient: the one API under the command line, the page, and bots; docs/BOTS.md has whole programs."""
 
 from __future__ import annotations
 
@@ -90,7 +82,9 @@ class ChatClient:
         self._memory: Memory = self.profile.store if self.profile else SessionMemory()
         self._tickets: Tickets = self.profile.store.tickets if self.profile else SessionTickets()
         self._session: Session | None = None
-        self._transport = Transport(broker, self._make_session, self._happened, self._before_connecting, self._keep)
+        self._transport = Transport(
+            broker, self._make_session, self._happened, self._before_connecting, self._keep, self._was_let_in
+        )
 
     # Life
 
@@ -340,6 +334,9 @@ class ChatClient:
         except SecureChatError as error:  # the old one is good for 15 more days, if the machine did not sleep
             log.warning("The bundle could not be renewed: %s", error)
         return self._curve_secret()
+
+    def _was_let_in(self) -> bool:
+        return self._chronicle.rosters > 0 or (self.profile is not None and self.profile.broker is not None)
 
     def _curve_secret(self) -> bytes | None:
         # An invite opens the door; a profile that has come in by it once is known by its own key.

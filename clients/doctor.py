@@ -224,7 +224,9 @@ def check_connection(address: BrokerAddress, timeout: float) -> Finding:
     try:
         client.wait_ready(timeout)
     except NotInvited:
-        text = "it answers, and holds its key; it lets in from here only who is invited, as this check is not"
+        text = (
+            "something answers there; it lets in from here only who is invited, as this check is not, and shows no key before"
+        )
         return Finding("connection", ok=True, text=text)
     except SecureChatError as error:
         if type(error) is BrokerUnreachable:  # its advice is to run this

@@ -41,6 +41,7 @@ EXIT_CODES: Final[dict[type[errors.SecureChatError], int]] = {
     errors.MessageTooLong: LIMIT,
     errors.NoRoomForFile: LIMIT,
     errors.BrokerUnreachable: NETWORK,
+    errors.NotAdmitted: ABSENT,
     errors.BrokerKeyMismatch: UNTRUSTED,
     errors.BrokerKeyChanged: UNTRUSTED,
     errors.BadBundle: UNTRUSTED,

@@ -25,6 +25,7 @@ from core.errors import (
     BrokerKeyMismatch,
     BrokerUnreachable,
     LoginRefused,
+    NotAdmitted,
     NotInvited,
     RemoteProtocolError,
     SecureChatError,
@@ -76,8 +77,9 @@ class Transport:
 
     ``make_session`` runs in that thread (it may make keys). ``keep`` gets what happened together with what the session
     remembers of it; ``on_events`` gets it once that is safe, with the error where a connection ended, and an empty list about
-    twice a second. Both are called in that thread and must not block, and so is ``before_connecting``, which gives the
-    CURVE secret key (32 bytes) for the next connection; None means a fresh one.
+    twice a second. Both are called in that thread and must not block, and so are ``before_connecting``, which gives the
+    CURVE secret key (32 bytes) for the next connection (None means a fresh one), and ``let_in``, which says whether the
+    broker has let this user in before: if so, it is no end that a handshake is refused, for anybody can say that.
     """
 
     def __init__(
@@ -87,12 +89,14 @@ class Transport:
         on_events: Callable[[list[Event], SecureChatError | None], None],
         before_connecting: Callable[[], bytes | None] = lambda: None,
         keep: Callable[[list[Event]], None] = lambda _: None,
+        let_in: Callable[[], bool] = lambda: False,
     ) -> None:
         self._address = address
         self._make_session = make_session
         self._on_events = on_events
         self._before_connecting = before_connecting
         self._keep = keep
+        self._let_in = let_in
         self._commands: deque[Command] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -323,7 +327,8 @@ class Transport:
                 case zmq.Event.HANDSHAKE_SUCCEEDED:
                     shaken = True
                 case zmq.Event.HANDSHAKE_FAILED_AUTH:
-                    raise ConnectionEnded(NotInvited())
+                    # The refusal comes before the broker has shown its key: whoever has its port can send it.
+                    raise ConnectionEnded(NotAdmitted(where=where) if self._let_in() else NotInvited())
                 case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL | zmq.Event.HANDSHAKE_FAILED_PROTOCOL:
                     raise ConnectionEnded(self._unshaken(value, endpoint.decode()))
                 case zmq.Event.DISCONNECTED | zmq.Event.CLOSED:

@@ -22,7 +22,8 @@ the next thing to try. No error ever carries plaintext, a private key, an invite
     ├── BrokerUnreachable       no connection
     │   ├── NoBrokerFound           none is running on this machine
     │   ├── BrokerKeyMismatch       the broker does not hold the key of its address
-    │   └── BrokerKeyChanged        … or its address names another key than the profile's broker has
+    │   ├── BrokerKeyChanged        … or its address names another key than the profile's broker has
+    │   └── NotAdmitted             … or refuses whom it let in before
     ├── LoginRefused            the broker said no
     │   ├── NameTaken               the name belongs to another key
     │   ├── NotInvited              this address is not let in
@@ -207,6 +208,12 @@ class BrokerKeyChanged(BrokerUnreachable):
     """The broker at {where} is not the one that profile {name} belongs to: its key is another one. Nothing was sent to it."""
 
     hint = "If the broker really was set up anew, make a new profile for it; else somebody may be posing as it."
+
+
+class NotAdmitted(BrokerUnreachable):
+    """Whoever answers at {where} does not let you in, as it did before; that can be somebody who is not the broker."""
+
+    hint = "It is tried again. If it stays so, ask whoever runs the broker: your name was released, perhaps."
 
 
 class LoginRefused(SecureChatError):

@@ -15,7 +15,7 @@ from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.profiles import OpenProfile
 from core.address import BrokerAddress
-from core.errors import BrokerUnreachable, NotInvited
+from core.errors import BrokerUnreachable, NotAdmitted, NotInvited
 from core.events import Outcome
 from tests.broker_process import BrokerProcess, admin, cli, environment
 from tests.net import HERE, PATIENCE, LocalBroker, Wire, until
@@ -152,7 +152,7 @@ def test_a_released_profile_is_not_known_any_more(broker: LocalBroker, tmp_path:
         until(lambda: not broker.server._access.knows(key))
         client = ChatClient(profile, broker.address)
         client.start()
-        with pytest.raises(NotInvited):
+        with pytest.raises(NotAdmitted):
             client.wait_ready(PATIENCE)
         client.close()
 

@@ -26,6 +26,7 @@ from core.errors import (
     MessageTooLong,
     NameTaken,
     NobodyHere,
+    NotAdmitted,
     NotInvited,
     TimeRanOut,
 )
@@ -310,13 +311,14 @@ def test_the_next_host_is_tried(broker: LocalBroker) -> None:
     client.close()
 
 
-def test_a_broker_that_lets_nobody_in() -> None:
-    class Nobody(Access):
-        def admits(self, address: str, key: bytes) -> bool:  # noqa: ARG002
-            return False
+class _Nobody(Access):
+    def admits(self, address: str, key: bytes) -> bool:  # noqa: ARG002
+        return False
 
+
+def test_a_broker_that_lets_nobody_in() -> None:
     local = LocalBroker()
-    local.server._access = Nobody(open_to_all=False, knows=lambda _: False)  # this machine may have no other address
+    local.server._access = _Nobody(open_to_all=False, knows=lambda _: False)  # this machine may have no other address
     with local as closed:
         client = ChatClient("alice", closed.address)
         client.start()
@@ -328,6 +330,22 @@ def test_a_broker_that_lets_nobody_in() -> None:
         with pytest.raises(NotInvited):
             client.send("x", "bob")
         client.close()
+
+
+def test_a_refusal_that_anybody_could_send_is_no_end_for_who_was_let_in_before() -> None:
+    """It comes before the broker has shown its key; whoever has its port while it is gone can say so."""
+    with LocalBroker() as local:
+        client = ChatClient("alice", local.address)
+        client.start()
+        until(lambda: client.status.online)
+        port = local.address.port
+    posing = LocalBroker(port=port, keys=local.keys)
+    posing.server._access = _Nobody(open_to_all=False, knows=lambda _: False)
+    with posing:
+        client.retry_now()
+        until(lambda: isinstance(client.status.error, NotAdmitted))
+        assert client.status.state is ConnectionState.OFFLINE
+    client.close()
 
 
 @pytest.mark.parametrize("when", ["never started", "at once", "with keys"])
