@@ -15,14 +15,14 @@ from click.core import ParameterSource
 from broker import cli_admin, cli_care
 from broker.cli_admin import DEFAULT_PORT
 from broker.cli_serve import serve
-from broker.options import duration, size_option
+from broker.options import Folder, duration, size_option
 from broker.quota import Quota
 from core.errors import SecureChatError
 from core.places import EVERYWHERE, default_data_dir
 from core.version import VERSION
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_EXITS: Final = "Exit codes: 0 well · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C"
+_EXITS: Final = "Exit codes: 0 well, or told to stop · 1 it failed, or what was looked at is not well · 2 usage · 130 Ctrl-C"
 
 _OPTIONS: Final = (
     click.option("--host", metavar="ADDRESS", default=EVERYWHERE[0], show_default=True, help="Address to listen on."),
@@ -32,7 +32,7 @@ _OPTIONS: Final = (
     click.option(
         "--data",
         metavar="FOLDER",
-        type=click.Path(path_type=Path),
+        type=Folder(),
         help="Folder for the key, the databases and the connection file.  [default: the state folder]",
     ),
     click.option("--open", "open_to_all", is_flag=True, help="Let everybody in; without it, this machine and who is invited."),

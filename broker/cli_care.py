@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broker.cli_admin import day
-from broker.options import on_folder
+from broker.options import Folder, on_folder
 
 if TYPE_CHECKING:
     from broker.stats import Files, Stats, Waiting
@@ -129,7 +129,7 @@ def _waiting_json(waiting: Waiting) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("to", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("to", metavar="FOLDER", type=Folder())
 @on_folder
 def backup(folder: Path, /, to: Path) -> None:
     """Copy the databases, the files of users and the key to FOLDER.
@@ -147,7 +147,7 @@ def backup(folder: Path, /, to: Path) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FOLDER", type=Folder())
 @on_folder
 def restore(folder: Path, /, source: Path) -> None:
     """Put the backup FOLDER back into an empty folder.

@@ -15,13 +15,26 @@ _TIMES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZES: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
+class Folder(click.Path):
+    """A folder's path; never an empty one, as of a variable that is not set, which would be the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def on_folder(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the broker's folder as its first argument: that of its own ``--data``, else the one named before it."""
 
     @click.option(
         "--data",
         metavar="FOLDER",
-        type=click.Path(path_type=Path),
+        type=Folder(),
         help="The broker's folder.  [default: that named before COMMAND]",
     )
     @click.pass_obj

@@ -26,7 +26,7 @@ from clients import (
 )
 from clients.cli_help import Program
 from clients.cli_settings import Settings, merge, shared_options
-from clients.exits import INTERRUPTED, OK, TERMINATED, USAGE
+from clients.exits import HUNG_UP, INTERRUPTED, OK, TERMINATED, USAGE
 from clients.terminal import interruptible, open_streams, output_failed, tell
 from core import errors
 from core.version import VERSION
@@ -70,13 +70,15 @@ for _heading, _command, _line in (
     cli.add(_heading, _command, _line)
 
 
-def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(TERMINATED)
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(TERMINATED if number == signal.SIGTERM else HUNG_UP)
 
 
 def main() -> NoReturn:
     """Run the command line; every way out is an exit code, none a traceback."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     open_streams()
     own = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv  # what stands behind it is somebody else's
     settings = Settings(as_json="--json" in own)

@@ -12,7 +12,7 @@ from clients.cli_help import Command
 from clients.cli_settings import home_of, merge, open_profile, read_passphrase, shared_options
 from clients.cli_values import Place
 from clients.exits import UNLOCKING
-from clients.view import listing
+from clients.view import listing, whole_fingerprint
 from core.encoding import b64url
 from core.names import fingerprint
 
@@ -36,6 +36,8 @@ def backup(context: click.Context, /, file: Path, **options: Any) -> None:
 
     settings = merge(context, **options)
     terminal = settings.terminal
+    if file == Path("-"):
+        raise click.UsageError("A backup is written to a file, not to standard output: name one.")
     with open_profile(settings) as profile:
         user, protected = profile.user, is_locked(profile.keystore)
         back_up(profile, file)
@@ -67,7 +69,7 @@ def restore(context: click.Context, /, file: Path, **options: Any) -> None:
     restored = put_back(file, home_of(settings), lambda: read_passphrase(settings, "Passphrase of the backup"))
     given_up = [b64url(one) for one in dict.fromkeys(one.id for one in restored.given_up)]
     terminal.data(
-        f"{restored.user}  {fingerprint(restored.kid)}",
+        whole_fingerprint(restored.user, restored.kid),
         {
             "v": 1,
             "type": "restored",

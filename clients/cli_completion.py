@@ -17,6 +17,7 @@ from core.names import EVERYONE
 _PROGRAM: Final = "securechat-cli"
 _VARIABLE: Final = "_SECURECHAT_CLI_COMPLETE"  # the name that click looks for
 _REGISTERS: Final = "    compdef "  # in what click prints for zsh, whose completion need not have been started by then
+_SPLITS: Final = "(string split"  # in what click prints for fish: a line at its first comma, for words may have others
 _STARTS: Final = "    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i -D; }\n"
 
 
@@ -40,6 +41,7 @@ def completion(context: click.Context, /, shell: str, **options: Any) -> None:
     assert kind is not None  # noqa: S101 - one of click's own
     root = context.find_root().command
     source = kind(root, {}, _PROGRAM, _VARIABLE).source().replace(_REGISTERS, _STARTS + _REGISTERS)
+    source = source.replace(_SPLITS, f"{_SPLITS} --max 1")
     settings.terminal.data(source, {"v": 1, "type": "completion", "shell": shell, "source": source})
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.cli_completion import complete_peer
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, merge, open_client, shared_options
 from clients.cli_values import Place
 from clients.exits import CONNECTING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--to", "folder", type=Place(file_okay=False), default=Path(), metavar="DIR",
               help="Where to save them; the current folder unless told otherwise.")  # fmt: skip
-@click.option("--from", "sender", metavar="USER", help="Only what this user sent.")
+@click.option("--from", "sender", metavar="USER", shell_complete=complete_peer, help="Only what this user sent.")
 @shared_options
 @click.pass_context
 def download(context: click.Context, /, ids: tuple[str, ...], folder: Path, sender: str | None, **options: Any) -> None:

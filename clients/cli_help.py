@@ -9,10 +9,15 @@ from typing import Any, Final
 
 import click
 
-from clients.exits import BROKEN_PIPE, INTERRUPTED, OK, TERMINATED, WORDS
+from clients.exits import BROKEN_PIPE, HUNG_UP, INTERRUPTED, OK, TERMINATED, WORDS
 
 # By signals and pipes every command can be ended.
-BROKEN_OFF: Final = {INTERRUPTED: "Ctrl-C", BROKEN_PIPE: "its output is read no more", TERMINATED: "SIGTERM"}
+BROKEN_OFF: Final = {
+    HUNG_UP: "its terminal is gone",
+    INTERRUPTED: "Ctrl-C",
+    BROKEN_PIPE: "its output is read no more",
+    TERMINATED: "SIGTERM",
+}
 
 
 class SharedOption(click.Option):
@@ -66,6 +71,10 @@ class Program(click.Group):
     def exits(self) -> Mapping[int, str]:
         """Every exit code that a command can end with."""
         return {**WORDS, **BROKEN_OFF}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``help COMMAND`` for ``COMMAND --help``."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
     def add(self, heading: str, command: click.Command, line: str) -> None:
         """Have a command under a heading; ``line`` is for the list, where there is no room for a sentence of its help."""

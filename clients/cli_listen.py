@@ -20,7 +20,7 @@ from core.encoding import b64url
 from core.errors import FileUnwritable
 from core.events import Message, MessageReceived
 from core.messages import Mode
-from core.names import check_name, fingerprint, short_fingerprint
+from core.names import check_name, fingerprint, normalise_name, short_fingerprint
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
@@ -71,8 +71,9 @@ def listen(
 
     Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
     profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
-    is remembered apart from how far they are printed. Two that run at once handle each message twice. SIGTERM and Ctrl-C reach
-    CMD and all that it started; what has not ended 10 seconds later is killed. CMD has no terminal to ask at.
+    is remembered apart from how far they are printed, and so is each with '--from USER'. Two that run at once handle each
+    message twice. SIGTERM, SIGHUP and Ctrl-C reach CMD and all that it started; what has not ended 10 seconds later is
+    killed. CMD has no terminal to ask at.
 
     \b
     securechat-cli --as bob listen
@@ -83,19 +84,23 @@ def listen(
     settings = merge(context, **options)
     terminal = settings.terminal
     if sender is not None:
-        check_name(sender)
+        sender = check_name(normalise_name(sender))
     if handler is not None and not handler.strip():
         raise click.UsageError("--exec needs a command.")
     if download is not None:
         check_folder(download)
     left = number
-    cursor = "listen" if handler is None else "exec"  # what was printed was not handled
+    place = "listen" if handler is None else "exec"  # what was printed was not handled
+    cursor = place if sender is None else f"{place}:{sender}"  # nor has who looks for one sender seen what others sent
     with open_client(settings, Mode.FULL, DEFAULT_TIMEOUT, offline=True) as client:
         if is_nameless(client):
             terminal.say("a guest identity was made for this, which nobody knows; --as NAME chooses another")
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         teller = Teller(terminal, client.user)
-        for event in client.events(timeout, cursor=cursor, since=_since(client, since)):
+        begin = _since(client, since)
+        if begin is None and client.profile and client.profile.store.history.cursor(cursor) is None:
+            begin = client.profile.store.history.cursor(place)
+        for event in client.events(timeout, cursor=cursor, since=begin):
             if not isinstance(event, MessageReceived):
                 teller.tell(event)
             elif sender in (None, event.message.sender):

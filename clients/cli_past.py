@@ -22,7 +22,7 @@ from core.names import EVERYONE, normalise_name
 @click.command(cls=Command, exits=UNLOCKING)
 @click.argument("peer", required=False, shell_complete=complete_conversation)
 @click.option("--search", metavar="TEXT", help="Only messages that contain TEXT, in whatever case.")
-@click.option("--limit", type=Count(1_000_000), metavar="N", default=50, show_default=True, help="The last N messages.")
+@click.option("-n", "--limit", type=Count(1_000_000), metavar="N", default=50, show_default=True, help="The last N messages.")
 @shared_options
 @click.pass_context
 def history(context: click.Context, /, peer: str | None, search: str | None, limit: int, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,11 @@ class _Send(Command):
             at = args.index("--")
             before, ran = args[:at], tuple(args[at + 1 :])
         ctx.meta[_RAN] = ran
-        return super().parse_args(ctx, before)
+        try:
+            return super().parse_args(ctx, before)
+        except click.NoSuchOption as error:
+            hint = f"If it is the text, put '--' before it: securechat-cli send alice -- '{error.option_name}…'"
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
 
 
 @click.command(cls=_Send, exits=WORDS.keys() - {OK}, words={OK: WORDS[OK]})
@@ -177,7 +182,7 @@ def _run(settings: Settings, how: _How, to: tuple[str, ...], command: tuple[str,
         except errors.SecureChatError as error:
             if ended.code == OK:
                 raise
-            terminal.complain(error)
+            terminal.tell_error(error, ended.code)
             code = ended.code
     sys.exit(ended.code or code)
 
@@ -209,6 +214,8 @@ def _check_recipients(client: ChatClient, how: _How, to: tuple[str, ...]) -> Non
 def _send_one(
     client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], content: str | File, new: list[str], ran: int
 ) -> int:
+    if to and client.others and not client.status.online:  # it would wait for nothing
+        client.others.check_for_sending(to, verified_only=how.verified_only)
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
     if client.profile and not (status := client.status).online:
         why = status.error or f"The broker at {client.broker.where} does not answer."
@@ -218,11 +225,11 @@ def _send_one(
     # Whoever was met once, and has no name here any more, is not of everyone.
     counted = [one for one in outcomes.values() if not (how.everyone and one is Outcome.ABSENT)]
     code = exit_code_of(counted or outcomes.values())
+    problem = client.status.error
+    if code == TIMEOUT and problem is not None:  # that is why no answer came in time
+        code = NETWORK
     if late and code == OK:
         code = TIMEOUT
-    problem = client.status.error
-    if code != OK and problem is not None:
-        code = NETWORK
     if terminal.as_json:
         values = {name: outcome.value for name, outcome in outcomes.items()}
         about = {} if isinstance(content, str) else content_json(content)
@@ -230,7 +237,9 @@ def _send_one(
             "v": 1, "type": "sent", "id": b64url(id_), "from": client.user, "everyone": how.everyone,
             "suite": how.suite.value, **about, "recipients": values, "new": new, "exit": ran or code,
         })  # fmt: skip
-    report(terminal, id_, outcomes, problem, kept=client.profile is not None)
+    name = "" if isinstance(content, str) else content.name
+    report(terminal, id_, outcomes, problem, kept=client.profile is not None, name=name)
+    _suggest(client, terminal, [name for name, one in outcomes.items() if one is Outcome.ABSENT])
     if late:
         terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
     return code
@@ -252,16 +261,22 @@ def _upload(client: ChatClient, terminal: Terminal, path: Path) -> File:
 
 
 def report(
-    terminal: Terminal, id_: bytes, outcomes: Mapping[str, Outcome], problem: errors.SecureChatError | None, *, kept: bool
+    terminal: Terminal,
+    id_: bytes,
+    outcomes: Mapping[str, Outcome],
+    problem: errors.SecureChatError | None,
+    *,
+    kept: bool,
+    name: str = "",
 ) -> None:
-    """Tell a person what became of each copy; ``kept`` is whether what was not sent waits in an outbox."""
+    """Tell a person what became of each copy; ``kept`` is whether what was not sent waits in an outbox, ``name`` a file's."""
     for outcome in dict.fromkeys(outcomes.values()):
-        names = [name for name, one in outcomes.items() if one is outcome]
+        names = [user for user, one in outcomes.items() if one is outcome]
         if outcome.safe:
-            terminal.say(f"sent to {listing(names)} ({outcome.value}) id={b64url(id_)}")
+            terminal.say(f"sent to {listing(names)} ({outcome.value}) id={b64url(id_)} {clean(name)}".rstrip())
         elif outcome in (Outcome.CHANGED, Outcome.BLOCKED):
-            for name in names:
-                error = errors.KeyChanged(user=name) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=name)
+            for user in names:
+                error = errors.KeyChanged(user=user) if outcome is Outcome.CHANGED else errors.PeerBlocked(user=user)
                 terminal.warn(f"{click.style('not sent:', fg='red')} {error}\nhint: {error.advice}")
         elif outcome is Outcome.UNPROVEN:
             why = "the broker says it was taken, but gave no proof that holds"
@@ -270,6 +285,8 @@ def report(
             terminal.warn(f"{click.style('not sent', fg='red')} to {listing(names)}: {outcome_word(outcome)}")
             if outcome is Outcome.ABSENT:
                 terminal.warn(f"hint: {errors.UserAbsent.hint} A guest can be written to only while connected.")
+                if len(outcomes) > 1:
+                    terminal.warn("hint: one text of several words is put in quotes: securechat-cli send alice 'hi there'")
         else:
             slowed = "the broker takes no more from you for now" if outcome is Outcome.RATE else "no answer came in time"
             why = str(problem or slowed).rstrip(".")
@@ -277,6 +294,14 @@ def report(
             word = "queued" if kept and outcome is Outcome.QUEUED else "unanswered"
             terminal.warn(f"{click.style(word, fg='red')} for {listing(names)}: {why}; {then}")
             terminal.warn(f"hint: {'securechat-cli outbox retry' if kept else 'send it again'}")
+
+
+def _suggest(client: ChatClient, terminal: Terminal, absent: Sequence[str]) -> None:
+    """Whom somebody may have meant who is not there: of the peers that the profile has met."""
+    met = [pin.user for pin in client.profile.store.pins()] if client.profile else []
+    for name in absent:
+        if name not in met and (close := difflib.get_close_matches(name, met, n=1)):
+            terminal.warn(f"hint: did you mean {close[0]}?")
 
 
 def _recipients(args: tuple[str, ...], command: tuple[str, ...] | None, *, everyone: bool, files: bool) -> tuple[str, ...]:
@@ -326,7 +351,8 @@ def _standard_input() -> str:
     try:
         # One byte more than fits tells "too long" without reading the rest.
         raw = sys.stdin.buffer.read(HYBRID_CONTENT_MAX + 1) if sys.stdin else b""
-        text = raw.decode("utf-8", "strict" if len(raw) <= HYBRID_CONTENT_MAX else "ignore")
+        # What is too long is told as that, even where it is no text: so nothing of it may shrink.
+        text = raw.decode("utf-8", "strict" if len(raw) <= HYBRID_CONTENT_MAX else "replace")
     except OSError:
         return ""
     except UnicodeDecodeError:

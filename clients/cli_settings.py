@@ -17,7 +17,7 @@ import click
 
 from clients.cli_help import Command, SharedOption
 from clients.cli_values import Place, not_empty
-from clients.config_file import with_config
+from clients.config_file import PASSPHRASE_FILE, with_config
 from clients.terminal import Terminal
 from core import errors
 from core.messages import Mode
@@ -79,7 +79,8 @@ _SHARED: Final = (
             help="Act as this profile.  [env: SECURECHAT_PROFILE; default: the only one]"),
     _shared("--home", metavar="DIR", type=Place(), help="Where profiles are kept.  [env: SECURECHAT_HOME]"),
     _shared("--passphrase-file", metavar="FILE", type=Place(),
-            help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor."),
+            help="Read the profile's passphrase from here; /dev/fd/N for a file descriptor.  "
+            "[env: SECURECHAT_PASSPHRASE_FILE]"),
     _shared("--no-input", is_flag=True, help="Never ask."),
     _shared("--broker", metavar="URL", callback=not_empty,
             help="The broker's securechat:// address.  [env: SECURECHAT_BROKER]"),
@@ -201,17 +202,29 @@ def open_profile(settings: Settings, guests: str = "") -> Iterator[OpenProfile]:
 
 def read_passphrase(settings: Settings, prompt: str, *, twice: bool = False) -> str | None:
     """The passphrase from --passphrase-file or a prompt; None where neither is there to be read."""
-    if settings.passphrase_file is not None:
+    path = settings.passphrase_file or with_config(os.environ).get(PASSPHRASE_FILE)
+    if path:
         try:
-            text = settings.passphrase_file.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-            raise click.UsageError(f"The passphrase cannot be read from {settings.passphrase_file}: {why}.") from None
+            raise click.UsageError(f"The passphrase cannot be read from {path}: {why}.") from None
         return text.removesuffix("\n")
-    if settings.no_input or sys.stdin is None or not sys.stdin.isatty():
+    if settings.no_input or not _can_ask():
         return None
     asked: str = click.prompt(prompt, default="", hide_input=True, show_default=False, err=True, confirmation_prompt=twice)
     return asked
+
+
+def _can_ask() -> bool:
+    """Whether a person can be asked for a secret: at the terminal, also where standard input is what is to be sent."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -232,7 +245,8 @@ def open_identity(settings: Settings) -> Iterator[str | OpenProfile]:
             yield profile
         return
     guest = guest_name(settings)
-    if guest is None and (settings.home or settings.passphrase_file):  # nobody says those for a guest
+    named_home = settings.home or with_config(os.environ).get("SECURECHAT_HOME")
+    if guest is None and (named_home or settings.passphrase_file):  # nobody says those for a guest
         make = "Make one with: securechat-cli init NAME; or act as a guest, with --as NAME"
         raise ProfileNeeded(who=_none_here(settings), advice=make)
     yield guest or f"{GUEST_PREFIX}{os.urandom(3).hex()}"

@@ -17,6 +17,7 @@ from clients.cli_settings import broker_for, home_of, merge, open_profile, read_
 from clients.cli_values import Place
 from clients.exits import ABSENT, ALWAYS, NETWORK, UNLOCKING, UNTRUSTED
 from clients.terminal import Terminal, strong
+from clients.view import whole_fingerprint
 from core import errors
 from core.address import BrokerAddress
 from core.names import check_name, fingerprint, normalise_name, short_fingerprint
@@ -62,7 +63,7 @@ def init(
     with contextlib.closing(profile):
         kid = profile.keys.kid
     terminal.data(
-        f"{strong(user)}  {fingerprint(kid)}",
+        whole_fingerprint(user, kid),
         {"v": 1, "type": "profile", "user": user, "fingerprint": fingerprint(kid)},
     )
     if not claimed:
@@ -182,7 +183,7 @@ def key(context: click.Context, /, **options: Any) -> None:
     with open_profile(settings) as profile:
         ik, ek = profile.keys.signing.public, profile.keys.keys[-1].key.public
         settings.terminal.data(
-            f"{strong(profile.user)}  {fingerprint(ik.kid)}\n{ik.pem}{ek.pem}".rstrip("\n"),
+            f"{whole_fingerprint(profile.user, ik.kid)}\n{ik.pem}{ek.pem}".rstrip("\n"),
             {
                 "v": 1,
                 "type": "key",

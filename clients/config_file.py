@@ -16,6 +16,7 @@ from core.places import APP
 
 _PROFILE: Final = "SECURECHAT_PROFILE"
 _AS: Final = "SECURECHAT_AS"
+PASSPHRASE_FILE: Final = "SECURECHAT_PASSPHRASE_FILE"  # noqa: S105 - where it is, not what
 
 
 def config_path() -> Path:
@@ -83,7 +84,7 @@ def _name(text: str) -> str:
     return check_name(normalise_name(text))
 
 
-def _folder(text: str) -> str:
+def _path(text: str) -> str:
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -97,5 +98,6 @@ _KEYS: Final[dict[str, tuple[str, Callable[[str], str]]]] = {
     "broker": ("SECURECHAT_BROKER", _address),
     "profile": (_PROFILE, _name),
     "as": (_AS, _name),
-    "home": ("SECURECHAT_HOME", _folder),
+    "home": ("SECURECHAT_HOME", _path),
+    "passphrase_file": (PASSPHRASE_FILE, _path),
 }

@@ -34,6 +34,7 @@ from core.places import FILE_NAME, default_data_dir, runtime_copy
 _DISTRIBUTION: Final = "securechat-rsa"
 _REQUIREMENT: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<least>[0-9.]+)\Z")
 _PYTHON: Final = (3, 11)
+_ROOM_LEAST: Final = 16 << 20  # bytes on the disk, below which programs stop in the middle of something soon
 _SIGNS: Final = "äöü …·✓✗█▀▄"
 
 
@@ -125,6 +126,11 @@ def check_home(home: Path) -> Finding:
             return _to_mend("home", f"{folder} belongs to another user", "chown", folder)
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return _to_mend("home", f"other users can write to {folder}", "chmod go-w", folder)
+        room = os.statvfs(folder)
+        if room.f_flag & os.ST_RDONLY or not os.access(folder, os.W_OK):
+            return Finding("home", ok=False, text=f"{folder} cannot be written, and a profile's programs write there")
+        if room.f_bavail * room.f_frsize < _ROOM_LEAST:
+            return Finding("home", ok=False, text=f"the disk of {folder} is full", advice="Make room on it.")
     if left := sorted(home.glob(f"{DRAFT}*")):
         text = f"{left[0]} was left behind by a restore that was killed, with keys in it; unless one is under way, delete it"
         return _to_mend("home", text, "rm -r", left[0])

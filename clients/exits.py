@@ -9,6 +9,7 @@ from core import errors
 from core.events import Outcome
 
 OK, OTHER, USAGE, NETWORK, UNTRUSTED, LIMIT, ABSENT, PARTIAL, TIMEOUT, LOCKED = range(10)
+HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 TERMINATED: Final = 143

@@ -20,8 +20,9 @@ _LOOK: Final = 0.05
 class Group:
     """A program that is run in a process group of its own.
 
-    A terminal's Ctrl-C reaches only this process then, as SIGTERM does. Either is passed on to the whole group, which has 10
-    seconds to end before it is killed. ``stopped_by`` is the first one that came: it was put off, and is to be raised again.
+    A terminal's Ctrl-C and its end reach only this process then, as SIGTERM does. Each is passed on to the whole group, which
+    has 10 seconds to end before it is killed. ``stopped_by`` is the first one that came: it was put off, and is to be raised
+    again.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class Group:
         """
         with signals({signal.SIGALRM: self._kill}):
             try:
-                with signals({signal.SIGINT: self._pass_on, signal.SIGTERM: self._pass_on}):
+                with signals(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._pass_on)):
                     return self._run(command, environment, said)
             finally:  # when nobody sets it any more
                 signal.alarm(0)

@@ -65,7 +65,7 @@ def how_it_ended(returned: int) -> str:
 def run(command: Sequence[str], stdout: int = 1) -> Ended:
     """Run a program to its end, its output passed on byte by byte to this one's; ``stdout`` is where its standard output goes.
 
-    What it started and left behind is not waited for. Ctrl-C is for the program; SIGTERM is passed on to it.
+    What it started and left behind is not waited for. Ctrl-C is for the program; SIGTERM and SIGHUP are passed on to it.
     """
     title = _title(command)
     began = time.monotonic()
@@ -83,11 +83,11 @@ def run(command: Sequence[str], stdout: int = 1) -> Ended:
 
 @contextmanager
 def signals(handlers: Mapping[signal.Signals, _OnSignal]) -> Iterator[None]:
-    """Within, these signals do something else. Ctrl-C that is ignored stays so: a shell started this in the background."""
+    """Within, these signals do something else. What is ignored stays so: Ctrl-C in a shell's background, SIGHUP under nohup."""
     before = {number: signal.getsignal(number) for number in handlers}
     try:
         for number, handler in handlers.items():
-            if number is not signal.SIGINT or before[number] is not signal.SIG_IGN:
+            if before[number] is not signal.SIG_IGN:
                 signal.signal(number, handler)
         yield
     finally:
@@ -100,6 +100,7 @@ def _signals_for(process: subprocess.Popen[bytes]) -> AbstractContextManager[Non
     return signals({
         signal.SIGINT: lambda _number, _frame: None,
         signal.SIGTERM: lambda number, _frame: process.send_signal(number),
+        signal.SIGHUP: lambda number, _frame: process.send_signal(number),
     })  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class _Prompt:
             complete_style=CompleteStyle.READLINE_LIKE,
             bottom_toolbar=lambda: terminal.shown(f" {self._talk.state()}"),
             key_bindings=_keys(),
+            enable_suspend=True,
             erase_when_done=True,  # the line comes back as a message, once it is one
         )
 

@@ -187,9 +187,9 @@ class Talk:
     def _command(self, word: str, rest: str) -> None:
         match word:
             case "to":
-                name = check_name(normalise_name(self._named(rest)))
-                self._to = name
-                if name not in {peer.user for peer in self._client.users()}:
+                name = normalise_name(self._named(rest))
+                self._to = name if name == EVERYONE else check_name(name)
+                if name not in {EVERYONE, *(peer.user for peer in self._client.users())}:
                     self._terminal.say(faint(f"{name} is not here now"))
             case "everyone":
                 self._to = EVERYONE

@@ -80,10 +80,14 @@ class Terminal:
     def fail(self, error: errors.SecureChatError) -> NoReturn:
         """Say what went wrong and what to do about it, and exit."""
         code = exit_code(error)
+        self.tell_error(error, code)
+        sys.exit(code)
+
+    def tell_error(self, error: errors.SecureChatError, code: int) -> None:
+        """Say what went wrong, as a result too if that is to be JSON; ``code`` is the exit code that will follow."""
         if self.as_json and not isinstance(error, OutputFailed):
             self.data("", {"v": 1, "type": "error", "error": type(error).__name__, "message": str(error), "exit": code})
         self.complain(error)
-        sys.exit(code)
 
     def complain(self, error: errors.SecureChatError) -> None:
         """Say what went wrong and what to do about it."""
@@ -154,7 +158,8 @@ def faint(text: str) -> str:
 
 
 def _color(stream: object) -> bool:
-    return "NO_COLOR" not in os.environ and bool(getattr(stream, "isatty", lambda: False)())
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and bool(getattr(stream, "isatty", lambda: False)())
 
 
 def _printable(text: str, encoding: str | None) -> str:

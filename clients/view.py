@@ -183,6 +183,13 @@ def listing(names: Iterable[str]) -> str:
     return f"{', '.join(all_names[:-1])} and {all_names[-1]}"
 
 
+def whole_fingerprint(user: str, kid: bytes) -> str:
+    """A name and the fingerprint of its identity key: eight groups a line, as a terminal has room for."""
+    groups = fingerprint(kid).split()
+    half = len(groups) // 2
+    return f"{user}  {' '.join(groups[:half])}\n{'':{len(user)}}  {' '.join(groups[half:])}"
+
+
 def message_json(message: Message) -> dict[str, object]:
     """A received message in the documented, versioned form of ``--json``. Text stays as it was sent: JSON escapes it."""
     return {

@@ -193,9 +193,9 @@ class BrokerUnreachable(SecureChatError):
 
 
 class NoBrokerFound(BrokerUnreachable):
-    """No broker was named, and none is running on this machine."""
+    """No broker was named, and none of yours is running on this machine."""
 
-    hint = "Start one with 'securechat-broker', or name one with --broker securechat://HOST:PORT/KEY."
+    hint = "Start one with 'securechat-broker', or name another's with --broker securechat://HOST:PORT/KEY."
 
 
 class BrokerKeyMismatch(BrokerUnreachable):
@@ -362,7 +362,7 @@ class PeerBlocked(SecureChatError):
 class PeerUnknown(SecureChatError):
     """This profile has never met {user}."""
 
-    hint = "It knows whom it has reached or heard from. Write to them while they are here: 'securechat-cli users' shows who is."
+    hint = "It knows whom it has reached or heard from. Write to them, or fetch what they wrote: 'securechat-cli listen'."
 
 
 class FileFailed(SecureChatError):

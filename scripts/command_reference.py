@@ -33,7 +33,8 @@ _CONFIG = """
 
 `securechat-cli` and the page read `$XDG_CONFIG_HOME/securechat/config.toml`; where that variable is not set, it is
 `~/.config/securechat/config.toml`. It may have these keys, all of them texts. There is no place for a secret in it: passphrases
-and invites are asked for, or read from files of their own. The page takes `broker` and `home` from it.
+and invites are asked for, or read from files of their own (made with `umask 077`, so that nobody else can read them). The page
+takes `broker` and `home` from it.
 
 | key | like | means |
 | --- | --- | --- |
@@ -41,6 +42,7 @@ and invites are asked for, or read from files of their own. The page takes `brok
 | `profile` | `--profile`, `SECURECHAT_PROFILE` | which profile to act as |
 | `as` | `--as`, `SECURECHAT_AS` | which guest to act as, in place of a profile |
 | `home` | `--home`, `SECURECHAT_HOME` | where profiles are kept |
+| `passphrase_file` | `--passphrase-file`, `SECURECHAT_PASSPHRASE_FILE` | the file that holds the profile's passphrase |
 
 ```toml
 profile = "alice"

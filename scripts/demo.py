@@ -154,7 +154,7 @@ The demo is running: bob and carol are here and wait for you.
   1. Open {url} and press Connect.
   2. Or come from another terminal:
 
-       {command} --as {VISITOR} listen
+       {command} --as dave listen
 
 Press Ctrl-C here to stop it.
 """

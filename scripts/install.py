@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         if _installed(key, dev=dev):
             return 0
         what = "SecureChat and what its tests need" if dev else "SecureChat"
-        print(f"Installing {what} into .venv (once; this can take a minute)", flush=True)
+        print(f"Installing {what} into .venv (once; this can take some minutes)", flush=True)
         try:
             _install(dev=dev)
         except subprocess.CalledProcessError:

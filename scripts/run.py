@@ -25,6 +25,17 @@ from scripts.processes import (
 )
 
 CLI = ".venv/bin/securechat-cli"
+_PAGE_ALONE = """
+The page is running at {url}, and finds no broker on this machine yet.
+
+  1. Start one in another terminal, and the page finds it by itself:
+
+       make broker
+
+  2. Or paste the securechat:// line of another one there.
+
+Press Ctrl-C here to stop it.
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         with Processes() as processes:
             broker, again = (None, "") if "page" in arguments else find_or_start_broker(processes)
             url = start_page(processes, port_setting("UI_PORT", UI_PORT), broker)
-            print(what_next(url, cli(broker)), flush=True)
+            found = broker or find_broker()
+            print(what_next(url, cli(broker)) if found else _PAGE_ALONE.format(url=url), flush=True)
             processes.forever({BROKER: f"The page stays, and waits for it; start it again with:\n\n       {again}\n"})
     except Stopped:
         print("\nStopped.")

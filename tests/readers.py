@@ -73,8 +73,14 @@ class Reader:
         self._write(folder / "backup.sh", "echo 1 of 2; echo 2 of 2")
         (folder / ".venv").mkdir()
         (folder / ".venv" / "bin").symlink_to(programs)
-        self.env = {**broker.env, "SECURECHAT_HOME": str(folder / "profiles"), "PATH": f"{programs}:{os.environ['PATH']}"}
-        self.places = {"/srv/": f"{folder}/", "/var/": f"{folder}/var/", "~/": f"{folder}/", "%i": "web.service"}
+        self.env = {**broker.env, "XDG_DATA_HOME": str(folder / "data"), "PATH": f"{programs}:{os.environ['PATH']}"}
+        self.places = {
+            "/opt/securechat/.venv/bin/": f"{programs}/",
+            "/srv/": f"{folder}/",
+            "/var/": f"{folder}/var/",
+            "~/": f"{folder}/",
+            "%i": "web.service",
+        }
 
     @staticmethod
     def _write(path: Path, script: str) -> None:

@@ -78,6 +78,8 @@ def test_serve_is_what_it_does_without_a_command(tmp_path: Path) -> None:
         (("--data", "{file}"), 1, "cannot be used"),
         (("--data", "{file}/below"), 1, "cannot be used"),
         (("--data", "{loose}"), 1, "is open to other users"),
+        (("--data", ""), 2, "it is empty"),
+        (("users", "--data", ""), 2, "it is empty"),
         (("--host", "192.0.2.1"), 1, "This machine has no address 192.0.2.1"),
         (("--host", "no-such-host.invalid"), 1, "The host no-such-host.invalid is not known"),
         (("--host", "a" * 70), 1, "is not known"),

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import termios
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -27,16 +28,16 @@ _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z~]|[=>78]|\][^\x07]*\x07)
 
 
 class OnTerminal:
-    """A command whose three streams are a terminal, which the test types on and reads."""
+    """A command whose three streams are a terminal, which the test types on and reads; ``before`` is what starts it."""
 
-    def __init__(self, env: dict[str, str], *arguments: str, cwd: Path = ROOT) -> None:
+    def __init__(self, env: dict[str, str], *arguments: str, cwd: Path = ROOT, before: Sequence[str] = ()) -> None:
         self._ours, self._theirs = os.openpty()
         fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         env = {"TERM": "xterm", **env}
         self.raw = b""
         self._seen = 0
         self.process = subprocess.Popen(
-            cli_command(*arguments), env=env, cwd=cwd, stdin=self._theirs, stdout=self._theirs, stderr=self._theirs
+            [*before, *cli_command(*arguments)], env=env, cwd=cwd, stdin=self._theirs, stdout=self._theirs, stderr=self._theirs
         )
         self._thread = threading.Thread(target=self._gather, name="terminal")
         self._thread.start()

@@ -186,6 +186,21 @@ def test_passed_over_it_stays_so_if_nothing_follows(tmp_path: Path) -> None:
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "good"
 
 
+@pytest.mark.parametrize("face", [("--exec", "cat"), ("--json",)], ids=["handled", "printed"])
+def test_who_looks_for_one_sender_has_not_seen_what_others_sent(tmp_path: Path, face: tuple[str, ...]) -> None:
+    with bobs_machine(tmp_path) as (env, bob):
+        begin(bob)
+        cli(bob, "listen", "--timeout", "1ms")
+        ok(cli(env, "--as", "alice", "send", "bob", "from alice"))
+        ok(cli(env, "--as", "dave", "send", "bob", "from dave"))
+        assert cli(bob, "listen", "--from", "alice", "--exec", "false").code == 1
+        assert "from dave" in ok(cli(bob, "listen", "--from", "Dave", "-n", "1", *face)).out
+        assert cli(bob, "listen", "--from", "dave", "--timeout", "300ms", *face).out == ""  # it has a place of its own
+        assert "from alice" in ok(cli(bob, "listen", "--from", "alice", "-n", "1", *face)).out
+        both = ok(cli(bob, "listen", "-n", "2", *face)).out
+        assert both.index("from alice") < both.index("from dave")
+
+
 def test_what_is_printed_does_not_count_as_handled(tmp_path: Path) -> None:
     with bobs_machine(tmp_path) as (env, bob):
         begin(bob)
@@ -211,7 +226,7 @@ def test_a_guest_is_told_that_it_does_not_come_again(env: Env) -> None:
         bob.err.has("A guest has no history to go on from")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with bobs_machine(tmp_path) as (env, bob):
         begin(bob)

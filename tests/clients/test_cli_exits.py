@@ -130,7 +130,7 @@ def test_1_a_connection_file_that_others_could_have_written(tmp_path: Path, brok
 
 
 def test_3_no_broker(tmp_path: Path) -> None:
-    check(cli(environment(tmp_path), "status"), 3, "No broker was named, and none is running")
+    check(cli(environment(tmp_path), "status"), 3, "No broker was named, and none of yours is running")
     done = cli(environment(tmp_path), "--json", "users")
     assert done.code == 3
     assert done.data == [
@@ -203,6 +203,24 @@ def test_5_too_long(env: dict[str, str], bob: Running, suite: str, limit: int) -
     check(cli(env, "--as", "alice", "send", "--suite", suite, "bob", stdin=fits.encode() + b"y"), 5, "too long")
     check(cli(env, "--as", "alice", "send", "--suite", suite, "bob", stdin="é".encode() * limit), 5, "too long")
     until(lambda: any(f'"{fits}"' in line for line in list(bob.out.lines)))
+
+
+def test_5_too_long_and_no_text(env: dict[str, str], bob: Running) -> None:
+    done = cli(env, "--as", "ops", "send", "bob", stdin="übermäßig\n".encode("latin-1") * 20_000)
+    assert (done.code, "The message is too long" in done.err) == (5, True)
+    assert "berm" not in bob.out.text
+
+
+def test_1_a_home_that_is_not_there_makes_nobody_a_guest(env: dict[str, str], tmp_path: Path) -> None:
+    done = cli({**env, "SECURECHAT_HOME": str(tmp_path / "not mounted")}, "send", "bob", "hi")
+    assert (done.code, "This takes a profile, and there is none in" in done.err) == (1, True)
+
+
+def test_2_a_text_that_looks_like_an_option(env: dict[str, str], bob: Running) -> None:
+    done = cli(env, "--as", "ops", "send", "bob", "-5 degrees")
+    assert (done.code, "put '--' before it: securechat-cli send alice -- '-5" in done.err) == (2, True)
+    assert cli(env, "--as", "ops", "send", "bob", "--", "-5 degrees").code == 0
+    got(bob, "-5 degrees")
 
 
 def test_6_absent_and_taken_and_nobody(env: dict[str, str], tmp_path: Path, bob: Running) -> None:

@@ -84,12 +84,13 @@ def test_ctrl_c_is_for_the_command(env: dict[str, str], bob: Running) -> None:
     assert "cleaned up" in got(bob, "failed with exit code 5")["text"]
 
 
-def test_sigterm_is_passed_on(env: dict[str, str], bob: Running) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_is_passed_on(env: dict[str, str], bob: Running, number: signal.Signals) -> None:
     command = cli_command("--as", "alice", "send", "bob", "--run", "--", "sh", "-c", "echo up; exec sleep 600")
     with Running(command, env) as running:
         running.out.has("up")
-        assert running.end(signal.SIGTERM) == 143
-    assert "ended by SIGTERM after" in got(bob, "ended by SIGTERM")["text"]
+        assert running.end(number) == 128 + number
+    assert f"ended by {number.name} after" in got(bob, f"ended by {number.name}")["text"]
 
 
 def test_whoever_reads_the_output_has_had_enough(env: dict[str, str], bob: Running) -> None:

@@ -92,6 +92,15 @@ def test_zsh_completes_and_needs_nothing_before(env: dict[str, str]) -> None:
         assert (done.stdout.split(), done.stderr) == (offered, "")
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+def test_fish_shows_descriptions_as_they_are(env: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", FISH, "securechat-cli blo"],
+        env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == "block\tSend nothing to somebody, and take nothing from them\n"
+
+
 @needs_bash
 def test_bash_takes_the_script(env: dict[str, str]) -> None:
     said = bash(env, 'eval "$(securechat-cli completion bash)"; complete -p securechat-cli')

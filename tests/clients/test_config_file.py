@@ -35,6 +35,8 @@ def test_it_says_what_flags_and_the_environment_do_not(tmp_path: Path, monkeypat
     assert with_config({"SECURECHAT_HOME": "/else"}) == {**found, "SECURECHAT_HOME": "/else"}
     others = {"SECURECHAT_AS": "bob", "SECURECHAT_BROKER": BROKER, "SECURECHAT_HOME": "/home-of-somebody/chat"}
     assert with_config({"SECURECHAT_AS": "bob"}) == others
+    config_path().write_text("passphrase_file = '~/secret'\n")
+    assert with_config({}) == {"SECURECHAT_PASSPHRASE_FILE": "/home-of-somebody/secret"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from broker.curve import new_curve_keys
 from clients.backup import DRAFT
-from clients.doctor import Finding, check_terminal
+from clients.doctor import Finding, check_home, check_terminal
 from clients.keystore import Keystore
 from core.address import BrokerAddress
 from core.encoding import b64url
@@ -88,7 +88,7 @@ def test_a_config_file_that_is_not_understood_is_a_finding(env: Env, tmp_path: P
 
 def test_a_guest_needs_a_broker_and_no_profile(env: Env, tmp_path: Path) -> None:
     text, advice = only(env, "broker")
-    assert "none is running on this machine" in text
+    assert "none of yours is running on this machine" in text
     assert "securechat-broker" in advice
     with BrokerProcess(tmp_path):
         assert doctor(env)[0] == 0
@@ -279,3 +279,15 @@ def test_help_tells_of_it(env: Env) -> None:
     done: Finished = cli(env, "--help")
     assert "doctor" in done.out
     assert cli(env, "doctor", "surplus").code == 2
+
+
+def test_a_disk_without_room_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert check_home(tmp_path).ok
+    monkeypatch.setattr("clients.doctor._ROOM_LEAST", 1 << 62)
+    assert (check_home(tmp_path).ok, check_home(tmp_path).advice) == (False, "Make room on it.")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in check_home(tmp_path).text

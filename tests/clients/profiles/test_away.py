@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.broker_process import ASCII, BrokerProcess, cli, listening
+from tests.broker_process import ASCII, BrokerProcess, Running, cli, cli_command, listening
 from tests.clients.profiles.people import Env, ok
 from tests.net import until
 
@@ -74,6 +75,39 @@ def test_a_retry_that_comes_to_nothing_says_so(town: Town) -> None:
     assert done.code == 4, done.err
     assert "not sent" in done.err
     assert "sent to bob" not in done.err
+
+
+def test_what_is_stored_is_that_also_if_the_broker_goes_while_its_delivery_is_awaited(town: Town) -> None:
+    with Running(cli_command("send", "--wait", "delivered", "--timeout", "6s", "--json", "bob", "once"), town.alice) as sender:
+        until(lambda: [line["recipients"] for line in ok(cli(town.alice, "history", "--json")).data] == [{"bob": "stored"}])
+        town.kill()
+        assert sender.wait() == 8, sender.err.text
+        assert json.loads(sender.out.has("sent"))["recipients"] == {"bob": "stored"}
+    town.start()
+    assert texts(town.bob, "listen", "-n", "1") == ["once"]
+
+
+def test_a_text_for_somebody_blocked_is_not_queued_while_the_broker_is_away(town: Town) -> None:
+    ok(cli(town.alice, "send", "bob", "hello"))
+    ok(cli(town.alice, "block", "bob"))
+    town.kill()
+    done = cli(town.alice, "send", "bob", "never", "--timeout", "300ms")
+    assert (done.code, "You have blocked bob" in done.err) == (4, True)
+    assert texts(town.alice, "outbox", "list") == []
+
+
+def test_how_a_command_ended_and_that_nobody_was_told_are_both_json(town: Town) -> None:
+    town.kill()
+    done = cli(town.alice, "--json", "send", "--everyone", "--run", "--", "sh", "-c", "exit 4")
+    assert (done.code, done.data[-1]["type"], done.data[-1]["exit"]) == (4, "error", 4)
+
+
+def test_whom_one_may_have_meant_is_said(town: Town) -> None:
+    ok(cli(town.alice, "send", "bob", "hello"))
+    done = cli(town.alice, "send", "bbo", "hello")
+    assert (done.code, "did you mean bob?" in done.err) == (6, True)
+    done = cli(town.alice, "send", "bob", "hi", "there", "friend")
+    assert (done.code, "put in quotes" in done.err) == (7, True)
 
 
 def test_what_the_broker_cannot_be_told_waits_in_the_outbox(town: Town) -> None:

@@ -65,6 +65,11 @@ def test_peers_of_a_restored_profile_see_nothing_wrong(alice: Env, bob: Env, tmp
         assert number(alice, "bob") == before
 
 
+def test_2_standard_output_is_no_place_for_it(alice: Env) -> None:
+    done = cli(alice, "backup", "-")
+    assert (done.code, "name one" in done.err) == (2, True)
+
+
 def test_mail_that_waited_arrives_or_is_named(alice: Env, bob: Env, tmp_path: Path) -> None:
     kept = tmp_path / "bob.backup"
     with listening(bob, None, "--json") as there:

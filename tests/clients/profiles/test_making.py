@@ -47,7 +47,7 @@ def test_a_name_that_is_taken_leaves_nothing_behind(alice: Env, person: Callable
     assert done.code == 6
     assert "The name 'alice' is in use by somebody else" in done.err
     assert not home(mallory, "alice").exists()
-    ok(cli(mallory, "users"))  # still a guest
+    assert "there is none in" in cli(mallory, "users").err  # no profile
 
 
 def test_without_a_broker_the_name_is_claimed_later(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.broker_process import BrokerProcess, cli, cli_command
 from tests.clients.profiles.people import Env, ok, release
+from tests.clients.terminals import ENTER, OnTerminal
 from tests.net import PATIENCE, until
 
 # Passphrases
@@ -52,6 +54,22 @@ def test_a_passphrase_comes_by_a_descriptor(locked: tuple[Env, Path]) -> None:
     with secret.open() as file:
         number_ = file.fileno()
         ok(cli(env, "users", "--passphrase-file", f"/dev/fd/{number_}", pass_fds=(number_,)))
+
+
+def test_the_environment_says_where_the_passphrase_is(locked: tuple[Env, Path]) -> None:
+    env, secret = locked
+    ok(cli({**env, "SECURECHAT_PASSPHRASE_FILE": str(secret)}, "history"))
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="a terminal is given to a process by setsid here")
+def test_it_is_asked_for_at_the_terminal_also_where_standard_input_is_the_text(locked: tuple[Env, Path]) -> None:
+    env, _ = locked
+    piped = ("setsid", "--ctty", "--wait", "sh", "-c", 'echo "from a pipe" | "$@"', "sh")
+    with OnTerminal(env, "send", "lock", before=piped) as terminal:
+        terminal.has("Passphrase of lock")
+        terminal.press("open sesame" + ENTER)
+        assert terminal.wait() == 0, terminal.text
+    assert "from a pipe" in ok(cli({**env, "SECURECHAT_PASSPHRASE_FILE": str(locked[1])}, "history")).out
 
 
 def answer(env: Env, arguments: tuple[str, ...], *lines: str) -> tuple[int, str]:
