@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from clients.cli_values import Count, Duration, Place
 from clients.exits import CONNECTING, TIMEOUT
 from clients.telling import Teller, message_line, person_line
 from clients.view import listing, message_json, order_notes
-from core.encoding import b64url
+from core.encoding import b64url, from_b64url
 from core.errors import FileUnwritable
 from core.events import Message, MessageReceived
 from core.messages import Mode
@@ -97,10 +98,7 @@ def listen(
             terminal.say("a guest identity was made for this, which nobody knows; --as NAME chooses another")
         terminal.say(f"listening as {client.user} on {client.broker.where}, fingerprint {short_fingerprint(client.kid or b'')}")
         teller = Teller(terminal, client.user)
-        begin = _since(client, since)
-        if begin is None and client.profile and client.profile.store.history.cursor(cursor) is None:
-            begin = client.profile.store.history.cursor(place)
-        for event in client.events(timeout, cursor=cursor, since=begin):
+        for event in client.events(timeout, cursor=cursor, since=_begin(client, cursor, place, since)):
             if not isinstance(event, MessageReceived):
                 teller.tell(event)
             elif sender in (None, event.message.sender):
@@ -138,18 +136,28 @@ def _hand_over(
     return handle(handler, message, saved, as_json=terminal.as_json, kept=kept)
 
 
-def _since(client: ChatClient, since: str | None) -> int | None:
-    """The number in the history after which to begin; None for where this profile stopped."""
-    if since in (None, "last"):
-        return None
+def _begin(client: ChatClient, cursor: str, place: str, since: str | None) -> int | None:
+    """The number in the history after which to begin; None for where ``cursor`` stands.
+
+    Whoever looks for one sender for the first time goes on where all were looked for, which is ``place``.
+    """
     if client.profile is None:
-        raise click.UsageError("--since is for profiles: a guest has no history.")
+        if since not in (None, "last"):
+            raise click.UsageError("--since is for profiles: a guest has no history.")
+        return None
+    history = client.profile.store.history
+    own = history.cursor(cursor)
+    stopped = history.cursor(place) if own is None else own
+    if since in (None, "last"):
+        return stopped if own is None else None
     if since == "all":
         return 0
-    for entry in client.profile.store.history.after(0):
-        if isinstance(entry.event, MessageReceived) and b64url(entry.event.message.id) == since:
-            return entry.number
-    raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
+    found = None
+    with contextlib.suppress(ValueError):
+        found = history.number_of(from_b64url(str(since)), stopped)
+    if found is None:
+        raise click.UsageError(f"No message with the id {since} is in the history; give 'last', 'all' or an ID.")
+    return found
 
 
 @click.command(cls=Command, exits=CONNECTING)

@@ -155,6 +155,19 @@ class StoredHistory:
             number,
         )
 
+    def number_of(self, id_: bytes, cursor: int | None) -> int | None:
+        """The number of the message that came with this id; of several the first behind ``cursor``, else the last.
+
+        A sender may give any id to a message, also one that somebody else's had before.
+        """
+        numbers = [
+            entry.number
+            for entry in self.after(0)
+            if isinstance(entry.event, MessageReceived) and entry.event.message.id == id_
+        ]
+        ahead = [number for number in numbers if cursor is not None and number > cursor]
+        return ahead[0] if ahead else numbers[-1] if numbers else None
+
     def _read(self, body: bytes) -> Event:
         try:
             return _event_of(_DECODER.decode(self._records.unlock(body, _NAME)))

@@ -18,6 +18,7 @@ import pytest
 from clients.chat import ChatClient
 from core.content import File
 from core.limits import BLOB_MAX
+from core.places import FILE_NAME, decode_connection_file
 from tests.broker_process import ROOT, BrokerProcess, Finished, Running, cli, cli_command, listening
 from tests.clients.profiles.people import Env, ok
 from tests.net import PATIENCE, until
@@ -174,6 +175,20 @@ def test_the_hint_passes_over_it(tmp_path: Path) -> None:
         words = added(failed)
         assert ok(cli(bob, "listen", *words, "-n", "1", "--exec", "cat")).out == "good"
         assert cli(bob, "listen", "--timeout", "300ms", "--exec", "cat").out == ""
+
+
+def test_an_id_that_a_sender_uses_again_does_not_bring_back_what_was_handled(tmp_path: Path) -> None:
+    with bobs_machine(tmp_path) as (_, bob):
+        begin(bob)
+        broker = decode_connection_file((tmp_path / "data" / FILE_NAME).read_bytes()).address
+        for name, text in (("alice", "one"), ("ops", "two"), ("mallory", "bad"), ("alice", "good")):
+            with ChatClient(name, broker, events=False) as sender:
+                used = bytes(16) if text in ("one", "bad") else None
+                sender.wait_sent(sender.send(text, "bob", id_=used), PATIENCE)
+        failed = cli(bob, "listen", "--exec", 'read said; test "$said" != bad')
+        assert " from mallory does not count as handled" in failed.err
+        words = added(failed)
+        assert ok(cli(bob, "listen", *words, "-n", "1", "--exec", "cat")).out == "good"
 
 
 def test_passed_over_it_stays_so_if_nothing_follows(tmp_path: Path) -> None:

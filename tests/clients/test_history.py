@@ -37,6 +37,7 @@ from core.order import Place
 
 NOW = 1_800_000_000_000
 KID = bytes([1]) * 32
+SENT = (Suite.HYBRID, Text("hi"), NOW)
 
 
 def received(content: Content, place: Place = Place()) -> MessageReceived:  # noqa: B008 - frozen
@@ -103,6 +104,17 @@ def test_each_consumer_has_a_cursor_and_it_never_goes_back(tmp_path: Path) -> No
         two.history.move_cursor("listen", 2)
         two.history.move_cursor("bot", 1)
         assert (one.history.cursor("listen"), one.history.cursor("bot")) == (3, 1)
+
+
+def test_an_id_that_several_have_given_is_the_first_that_a_consumer_has_not_shown(tmp_path: Path) -> None:
+    once, again = received(Text("one")), received(Text("again"))
+    with closing(store(tmp_path)) as mine:
+        mine.history.record([once, again, PASSING[0], again, MessageSent(once.message.id, ("bob",), False, *SENT), again], NOW)
+        id_ = again.message.id
+        assert [mine.history.number_of(id_, cursor) for cursor in (0, 1, 2, 3, 4, 5)] == [2, 2, 3, 5, 5, 5]
+        assert mine.history.number_of(id_, None) == 5
+        assert [mine.history.number_of(once.message.id, cursor) for cursor in (None, 0, 3)] == [1, 1, 1]
+        assert mine.history.number_of(bytes(16), None) is None
 
 
 def test_it_is_told_when_another_has_written(tmp_path: Path) -> None:
