@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli_help import Command, Group
-from clients.cli_send import report
+from clients.cli_send import guests_among, hint_at_block, report
 from clients.cli_settings import DEFAULT_TIMEOUT, TakesIds, connected, merge, open_profile, shared_options
 from clients.cli_values import Duration
-from clients.exits import CONNECTING, LIMIT, OK, OTHER, PARTIAL, TIMEOUT, UNLOCKING, WORDS, exit_code_of, overall
+from clients.exits import (
+    CONNECTING,
+    LIMIT,
+    OK,
+    OTHER,
+    PARTIAL,
+    TIMEOUT,
+    UNLOCKING,
+    WORDS,
+    exit_code_of,
+    overall,
+    without_guests_who_left,
+)
 from clients.terminal import Terminal, faint
 from clients.view import amount, clean, content_json, iso, listing, moment, text_of
 from core import errors
@@ -129,6 +141,7 @@ def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
             _until_sent(profile, timeout)
             problem = client.status.error
         codes = []
+        gone: set[str] = set()
         everyone = {one.id for one in waited if one.everyone}
         for id_, outcomes in _became(profile, waited).items():
             if settings.as_json:
@@ -138,7 +151,12 @@ def retry(context: click.Context, /, timeout: float, **options: Any) -> None:
                     "recipients": values,
                 })  # fmt: skip
             report(settings.terminal, id_, outcomes, problem, kept=True)
+            if id_ in everyone:
+                guests = guests_among(profile.others, outcomes)
+                gone.update(name for name, one in outcomes.items() if one is Outcome.ABSENT and name not in guests)
+                outcomes = without_guests_who_left(outcomes, guests)  # noqa: PLW2901 - all were told of
             codes.append(exit_code_of(outcomes.values()))
+        hint_at_block(settings.terminal, gone)
     sys.exit(overall(codes))
 
 

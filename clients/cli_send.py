@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -26,7 +26,7 @@ from clients.cli_settings import (
     shared_options,
 )
 from clients.cli_values import Duration, Place
-from clients.exits import NETWORK, OK, TIMEOUT, WORDS, exit_code_of, overall
+from clients.exits import NETWORK, OK, TIMEOUT, WORDS, exit_code_of, overall, without_guests_who_left
 from clients.files import check_file
 from clients.progress import ProgressLine
 from clients.terminal import Terminal
@@ -43,6 +43,7 @@ from core.names import EVERYONE, check_name, normalise_name
 
 if TYPE_CHECKING:
     from clients.chat import ChatClient
+    from clients.others import Others
 
 _RAN: Final = "clients.cli_send.ran"
 
@@ -100,9 +101,10 @@ def send(
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -', and send them
     nothing but a file with 'send alice bob "" -f FILE'. Succeeds once every copy is on the broker's disk or with its
-    recipient. A profile keeps a text that could not be sent in its outbox. Files need the broker, and nothing is sent, a text
-    with them neither, before all are uploaded; where that was broken off, a profile goes on with it when the same command is
-    given again. A guest keeps nothing.
+    recipient. Of everyone, guests who have left meanwhile do not count; whom this profile has met, and the broker does not
+    know any more, does until 'block' leaves them out. A profile keeps a text that could not be sent in its outbox. Files need
+    the broker, and nothing is sent, a text with them neither, before all are uploaded; where that was broken off, a profile
+    goes on with it when the same command is given again. A guest keeps nothing.
 
     With --run, CMD's output is passed on as it comes (with --json, all of it to standard error), and its last lines, its
     command line and how long it took are sent when it has ended. The exit code is then CMD's (128 and the number of a signal
@@ -201,7 +203,11 @@ def _send(
             terminal.say(f"new to you: {listing(new)}")
     if any(isinstance(one, Path) for one in contents):  # what would keep them from being sent is better known before
         _check_recipients(client, how, to)
-    return overall([_send_one(client, terminal, how, to, one, new, ran) for one in _uploaded(client, terminal, contents)])
+    gone: set[str] = set()
+    codes = [_send_one(client, terminal, how, to, one, new, ran, gone) for one in _uploaded(client, terminal, contents)]
+    if client.profile:
+        hint_at_block(terminal, gone)
+    return overall(codes)
 
 
 def _check_recipients(client: ChatClient, how: _How, to: tuple[str, ...]) -> None:
@@ -212,19 +218,27 @@ def _check_recipients(client: ChatClient, how: _How, to: tuple[str, ...]) -> Non
 
 
 def _send_one(
-    client: ChatClient, terminal: Terminal, how: _How, to: tuple[str, ...], content: str | File, new: list[str], ran: int
+    client: ChatClient,
+    terminal: Terminal,
+    how: _How,
+    to: tuple[str, ...],
+    content: str | File,
+    new: list[str],
+    ran: int,
+    gone: set[str],
 ) -> int:
     if to and client.others and not client.status.online:  # it would wait for nothing
         client.others.check_for_sending(to, verified_only=how.verified_only)
+    guests = guests_among(client.others, [peer.user for peer in client.audience()] if how.everyone else ())
     id_ = client.send(content, EVERYONE if how.everyone else to, suite=how.suite, verified_only=how.verified_only)
     if client.profile and not (status := client.status).online:
         why = status.error or f"The broker at {client.broker.where} does not answer."
         terminal.say(f"{why} Trying for {how.timeout:g} s; the message is in the outbox meanwhile.")
     outcomes = client.wait_sent(id_, how.timeout, stored=not how.delivered)
     late = [name for name, outcome in outcomes.items() if outcome is Outcome.STORED] if how.delivered else []
-    # Whoever was met once, and has no name here any more, is not of everyone.
-    counted = [one for one in outcomes.values() if not (how.everyone and one is Outcome.ABSENT)]
-    code = exit_code_of(counted or outcomes.values())
+    if how.everyone:
+        gone.update(name for name, one in outcomes.items() if one is Outcome.ABSENT and name not in guests)
+    code = exit_code_of(without_guests_who_left(outcomes, guests).values())
     problem = client.status.error
     if code == TIMEOUT and problem is not None:  # that is why no answer came in time
         code = NETWORK
@@ -243,6 +257,21 @@ def _send_one(
     if late:
         terminal.warn(f"not fetched yet by {listing(late)}; it waits at the broker")
     return code
+
+
+def guests_among(others: Others | None, names: Iterable[str]) -> frozenset[str]:
+    """Those of everyone who are missed by nobody if they have left meanwhile.
+
+    That anybody is not here is only the broker's word; a profile, or whoever was verified, is not given up on that.
+    """
+    return frozenset(name for name in names if others and others.is_guest(name))
+
+
+def hint_at_block(terminal: Terminal, gone: Collection[str]) -> None:
+    """Say how everyone is to be without those whom the broker does not know any more."""
+    if gone:
+        name = min(gone) if len(gone) == 1 else "NAME"
+        terminal.warn(f"hint: who is gone for good is left out of everyone by: securechat-cli block {name}")
 
 
 def _uploaded(client: ChatClient, terminal: Terminal, contents: Sequence[str | Path]) -> list[str | File]:

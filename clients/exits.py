@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from core import errors
@@ -88,6 +88,12 @@ def exit_code_of(outcomes: Iterable[Outcome]) -> int:
     if not failed:
         return OK
     return PARTIAL if len(failed) < len(all_of_them) else min(failed)
+
+
+def without_guests_who_left(outcomes: Mapping[str, Outcome], guests: Container[str]) -> dict[str, Outcome]:
+    """The copies by which the exit code of a message to everyone is judged; all, if nobody else was to have one."""
+    counted = {name: one for name, one in outcomes.items() if one is not Outcome.ABSENT or name not in guests}
+    return counted or dict(outcomes)
 
 
 def overall(codes: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from core.events import Trust
 from core.memory import Memory, Pin
 from core.messages import Entry
 from core.names import check_name, safety_number
-from core.trust import block, seen, trust, verify
+from core.trust import block, holds, seen, trust, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,13 @@ class Others:
         if pin.offered is not None:
             return Trust.CHANGED
         return Trust.VERIFIED if pin.verified is not None else Trust.PINNED
+
+    def is_guest(self, user: str) -> bool:
+        """Whether somebody who was met or is here has only been a guest, whom nobody has verified."""
+        try:
+            return not holds(self.pin(user))
+        except PeerUnknown:
+            return False
 
     def check(self, user: str) -> None:
         """Raise PeerBlocked or KeyChanged where nothing is to be sent to ``user`` before a person has decided."""

@@ -12,8 +12,10 @@ import pytest
 
 from broker.curve import new_curve_keys
 from clients.cli_values import Duration
+from clients.exits import exit_code_of, without_guests_who_left
 from core.address import BrokerAddress
 from core.content import Text
+from core.events import Outcome
 from core.limits import CHUNKED_CONTENT_MAX, HYBRID_CONTENT_MAX
 from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, environment, got, listening
 from tests.net import PATIENCE, Wire, until
@@ -249,6 +251,21 @@ def test_7_only_some(env: dict[str, str], bob: Running) -> None:
     assert sent.data[0]["recipients"] == {"bob": "delivered", "nobody-here": "absent"}
     assert sent.data[0]["exit"] == 7
     got(bob, "partly")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ({"bob": Outcome.STORED, "guest": Outcome.ABSENT}, 0),
+        ({"bob": Outcome.ABSENT, "guest": Outcome.ABSENT}, 6),
+        ({"bob": Outcome.ABSENT, "guest": Outcome.DELIVERED}, 7),
+        ({"guest": Outcome.ABSENT}, 6),
+        ({"bob": Outcome.STORED, "guest": Outcome.CHANGED}, 7),
+    ],
+    ids=str,
+)
+def test_of_everyone_only_guests_who_have_left_do_not_count(outcomes: dict[str, Outcome], code: int) -> None:
+    assert exit_code_of(without_guests_who_left(outcomes, {"guest"}).values()) == code
 
 
 def out_of_time(env: dict[str, str], command: str, *arguments: str) -> Finished:

@@ -125,6 +125,18 @@ def test_only_the_key_that_was_shown_is_decided_about(room: Room, decide: str) -
     assert room.decisions == 0
 
 
+def test_a_guest_is_who_was_never_anything_else(room: Room) -> None:
+    assert not room.others.is_guest("bob")  # nobody knows
+    room.enter(OLD, Kind.GUEST)
+    assert room.others.is_guest("bob")
+    room.enter(OLD)
+    assert not room.others.is_guest("bob")
+    room.enter(NEW, Kind.GUEST)
+    for pin in (GUEST, *HELD):
+        room.memory.set_pin(pin)
+        assert room.others.is_guest("bob") is (pin is GUEST)
+
+
 def test_a_block_ends_with_trust(room: Room) -> None:
     room.enter(OLD)
     assert room.others.block("bob").blocked

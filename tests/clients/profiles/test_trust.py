@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from clients.profiles import OpenProfile
+from core.bundle import Suite
+from core.content import Text
+from core.outbox import compose
 from tests.broker_process import BrokerProcess, Running, cli, cli_command, got, listening
 from tests.clients.profiles.people import Env, greet, number, ok, release, trust_of
 from tests.net import until
@@ -97,18 +104,40 @@ def test_who_is_new_is_said_before_everyone_hears_it(alice: Env, bob: Env) -> No
         assert "new to you" not in done.err
 
 
-def test_a_name_that_nobody_holds_any_more_is_not_of_everyone(
+def test_a_profile_that_the_broker_does_not_know_any_more_is_of_everyone_until_it_is_blocked(
     broker: BrokerProcess, alice: Env, bob: Env, person: Callable[[str], Env]
 ) -> None:
     ok(cli(person("erin"), "init", "erin"))
     ok(cli(alice, "send", "erin", "hi"))
+    ok(cli(alice, "verify", "erin", "--yes"))
     release(broker, "erin")
     until(lambda: cli(alice, "send", "erin", "are you there?").code == 6)
     assert cli(alice, "send", "--everyone", "to nobody at all").code == 6
     ok(cli(alice, "send", "bob", "hi"))
-    done = ok(cli(alice, "--json", "send", "--everyone", "to whoever is left"))
-    assert done.data[0]["recipients"] == {"bob": "stored", "erin": "absent"}
-    assert "not sent to erin: not connected" in done.err
+    (alice_home := Path(alice["SECURECHAT_HOME"])).joinpath("plan.txt").write_text("a plan")
+    done = cli(alice, "--json", "send", "--everyone", "to whoever is left", "-f", str(alice_home / "plan.txt"))
+    assert done.code == 7
+    assert [line["recipients"] for line in done.data] == [{"bob": "stored", "erin": "absent"}] * 2
+    assert done.err.count("not sent to erin: not connected") == 2
+    assert done.err.count("hint: who is gone for good is left out of everyone by: securechat-cli block erin") == 1
+    with contextlib.closing(OpenProfile(alice_home, "alice", None)) as profile:
+        later = compose(
+            bytes(16),
+            Text("later"),
+            ("bob", "erin"),
+            everyone=True,
+            suite=Suite.HYBRID,
+            at=int(time.time() * 1000),
+            random=os.urandom,
+        )
+        profile.store.outbox.add(later)
+    done = cli(alice, "--json", "outbox", "retry")
+    assert (done.code, done.data[0]["recipients"]) == (7, {"bob": "stored", "erin": "absent"})
+    assert done.err.count("securechat-cli block erin") == 1
+    ok(cli(alice, "block", "erin"))
+    done = ok(cli(alice, "--json", "send", "--everyone", "to bob"))
+    assert done.data[0]["recipients"] == {"bob": "stored"}
+    assert "block" not in done.err
 
 
 def test_a_block_holds_both_ways_until_it_is_ended(alice: Env, bob: Env) -> None:
