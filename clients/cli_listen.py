@@ -68,7 +68,8 @@ def listen(
     SECURECHAT_CONTENT (text, file or unknown) and, with --download, SECURECHAT_FILE, unless the file could not be had or is
     larger than the disk has room for. Quote them as "$SECURECHAT_FROM": senders choose what is in them. The text is as it was
     sent: it may begin with '-', have many lines, and hold what makes a terminal do things. In the line of JSON all of that is
-    written with escapes.
+    written with escapes, which 'jq -a' keeps and 'jq -r' undoes. Keep the text out of the arguments of what CMD runs: other
+    users of the machine can read those.
 
     Messages are handled one by one, each until CMD ends with exit code 0; any other one ends 'listen' with exit code 1, and a
     profile begins with the same message when it is started again. How far a profile's messages are handled, whatever CMD is,
@@ -78,9 +79,9 @@ def listen(
 
     \b
     securechat-cli --as bob listen
-    securechat-cli --as bob listen -n 1 --json | jq -r .text
+    securechat-cli --as bob listen -n 1 --json | jq -a .text
     securechat-cli listen --download inbox
-    securechat-cli listen --exec 'notify-send -- "$SECURECHAT_FROM" "$(cat)"'
+    securechat-cli listen --exec 'notify-send "a message from $SECURECHAT_FROM"'
     """
     settings = merge(context, **options)
     terminal = settings.terminal

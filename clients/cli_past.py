@@ -28,11 +28,12 @@ from core.names import EVERYONE, normalise_name
 def history(context: click.Context, /, peer: str | None, search: str | None, limit: int, **options: Any) -> None:
     """Print what this profile sent and received, the oldest first; with PEER, only what was said with them.
 
-    It needs no connection. 'everyone' as PEER means what was said to everyone.
+    It needs no connection. 'everyone' as PEER means what was said to everyone. What is printed is made harmless for a terminal;
+    in JSON that is done by escapes, which 'jq -a' keeps and 'jq -r' undoes.
 
     \b
     securechat-cli history alice --limit 10
-    securechat-cli history --search backup --json | jq -r .text
+    securechat-cli history --search backup --json | jq -a .text
     """
     settings = merge(context, **options)
     whom = normalise_name(peer) if peer else None

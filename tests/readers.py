@@ -21,12 +21,18 @@ PASSPHRASE: Final = "open sesame"
 # What a reader has on the machine, and the tests need not: a stand-in of the few words that the documents use of it.
 _JQ: Final = """
 import json, sys
+*options, filter = sys.argv[1:]
 words = {
-    ".id": "{id}", ".text": "{text}", ".user": "{user}", '.from + ": " + .text': "{from}: {text}",
-    ".encryption_key": "{encryption_key}", ".mail.messages": "{mail[messages]}",
+    ".id": "{id}", ".user": "{user}", ".encryption_key": "{encryption_key}", ".mail.messages": "{mail[messages]}",
 }
 for line in sys.stdin:
-    print(words[sys.argv[-1]].format(**json.loads(line)), flush=True)
+    said = json.loads(line)
+    if "-r" in options or filter == ".mail.messages":
+        print(words[filter].format(**said), flush=True)
+    else:
+        assert "-a" in options or options == ["-ac"], options
+        found = {".text": said.get("text"), "[.from, .text]": [said.get("from"), said.get("text")]}[filter]
+        print(json.dumps(found, separators=(",", ":")), flush=True)
 """
 
 

@@ -63,7 +63,7 @@ def test_guests_talk(guest: Reader) -> None:
     with listening(guest.env, "ops", "--json") as there:
         guest.run("df -h | securechat-cli send ops")
         got(there, "Mounted on")
-    with guest.running("securechat-cli --as bob listen -n 1 --json | jq -r .text") as there:
+    with guest.running("securechat-cli --as bob listen -n 1 --json | jq -a .text") as there:
         until(lambda: cli(guest.env, "send", "bob", "for a script").code == 0)
         there.out.has("for a script")
     with guest.at_a_terminal("securechat-cli --as bob chat") as chat:
@@ -90,7 +90,7 @@ def test_profiles_talk(alice: Reader, bob: Reader) -> None:
     alice.run(f"securechat-cli download {ID}")
     alice.run(f"securechat-cli download {ID} --to inbox")
     assert [(folder / "report.pdf").read_bytes() for folder in (alice.folder, alice.folder / "inbox")] == [b"%PDF", b"%PDF"]
-    with alice.running("""securechat-cli listen --exec 'notify-send -- "$SECURECHAT_FROM" "$(cat)"'""") as there:
+    with alice.running("""securechat-cli listen --exec 'notify-send "a message from $SECURECHAT_FROM"'""") as there:
         there.err.has("connected; here:")
         with bob.at_a_terminal("securechat-cli chat alice") as chat:
             chat.has("alice>")
@@ -99,16 +99,16 @@ def test_profiles_talk(alice: Reader, bob: Reader) -> None:
             chat.press(CTRL_D)
             assert chat.wait() == 0
         notified = alice.folder / "notified"
-        until(lambda: notified.is_file() and "-- bob are you there?" in notified.read_text())
+        until(lambda: notified.is_file() and notified.read_text() == "a message from bob\n")
 
 
 def test_what_was_said(alice: Reader, bob: Reader) -> None:
     assert cli(alice.env, "send", "bob", "the backup is done").code == 0
-    assert bob.run("securechat-cli history --search backup --json | jq -r .text") == "nothing was found\n"
+    assert bob.run("securechat-cli history --search backup --json | jq -a .text") == "nothing was found\n"
     with listening(bob.env, None, "--json") as there:
         got(there, "the backup is done")
     assert "the backup is done" in bob.run("securechat-cli history alice --limit 10")
-    assert bob.run("securechat-cli history --search backup --json | jq -r .text") == "the backup is done\n"
+    assert bob.run("securechat-cli history --search backup --json | jq -a .text") == '"the backup is done"\n'
     bob.run("securechat-cli export -o history.md")
     bob.run("securechat-cli export alice --json -o alice.ndjson")
     assert "the backup is done" in (bob.folder / "history.md").read_text()

@@ -103,9 +103,9 @@ def test_recipes(alice: Reader, bob: Reader) -> None:
     assert (piped["from"], piped["text"]) == ("cron", "1 of 2\n2 of 2")
     assert "backup.sh: done after" in ran["text"]
     assert (unit_failed["from"], unit_failed["text"]) == ("ops", "web.service: it went wrong")
-    with bob.running("""securechat-cli --as bob listen --json | jq -r '.from + ": " + .text'""") as there:
-        until(lambda: cli(alice.env, "send", "bob", "for a script").code == 0)
-        there.out.has("alice: for a script")
+    with bob.running("securechat-cli --as bob listen --json | jq -ac '[.from, .text]'") as there:
+        until(lambda: cli(alice.env, "send", "bob", "\x1b[2Jfor a script\x9b").code == 0)
+        there.out.has(r'["alice","\u001b[2Jfor a script\u009b"]')
 
 
 def test_the_bot(alice: Reader, broker: BrokerProcess) -> None:

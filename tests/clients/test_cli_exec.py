@@ -78,16 +78,16 @@ def test_with_json_it_reads_the_line_that_would_be_printed(env: Env) -> None:
     assert (json.loads(line)["type"], json.loads(line)["text"]) == ("message", "a\nb")
 
 
-def test_the_example_takes_no_text_for_an_option(env: Env, tmp_path: Path) -> None:
+def test_the_example_hands_on_nothing_that_a_sender_writes(env: Env, tmp_path: Path) -> None:
     (example,) = re.findall(r"listen --exec '(.+)'", cli(env, "listen", "-h").out)
     stand_in = tmp_path / "notify-send"
     stand_in.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     stand_in.chmod(0o755)
     env = {**env, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with listening(env, "bob", "-n", "1", "--exec", example) as bob:
-        ok(cli(env, "--as", "alice", "send", "bob", stdin=b"--expire-time=0"))
+        ok(cli(env, "--as", "alice", "send", "bob", stdin=b"<b>--expire-time=0"))
         assert bob.wait() == 0
-    assert bob.out.lines == ["--|alice|--expire-time=0|"]
+    assert bob.out.lines == ["a message from alice|"]
 
 
 def test_a_line_of_json_is_one_line_without_control_characters(env: Env) -> None:
