@@ -170,8 +170,11 @@ class PartFile:
 
 
 def saved_name(name: str) -> str:
-    """The name under which a file is kept that was sent as ``name``: a peer makes no hidden files, which programs obey."""
-    return f"_{name}" if name.startswith(".") else name
+    """The name under which a file is kept that was sent as ``name``.
+
+    A peer makes no hidden files, which programs obey, and none that a shell's ``*`` hands to a program as an option.
+    """
+    return f"_{name}" if name.startswith((".", "-")) else name
 
 
 def _numbered(name: str, number: int) -> str:

@@ -109,8 +109,11 @@ def test_the_longest_names_fit(tmp_path: Path, name: str) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize(("sent", "saved"), [(".bashrc", "_.bashrc"), ("a.b", "a.b"), ("..a", "_..a")])
-def test_a_peer_makes_no_hidden_files(sent: str, saved: str) -> None:
+@pytest.mark.parametrize(
+    ("sent", "saved"),
+    [(".bashrc", "_.bashrc"), ("a.b", "a.b"), ("..a", "_..a"), ("--checkpoint-action=exec=x", "_--checkpoint-action=exec=x")],
+)
+def test_a_peer_makes_no_hidden_files_and_no_options(sent: str, saved: str) -> None:
     assert saved_name(sent) == saved
 
 
