@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import shutil
+import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Final
 from clients.folders import sync_folder
 from clients.view import amount
 from core.content import File
+from core.encoding import pack
 from core.errors import FileDamaged, FileFailed, FileUnwritable
 from core.limits import FILE_CHUNK, FILE_NAME_MAX
 from core.sealed_file import chunk_count
 
 _SUFFIX: Final = ".part"
+_MARK: Final = 16
 _BEHIND: Final = 3  # chunks that may wait for the disk
 
 
@@ -43,7 +46,9 @@ class PartFile:
         self._file = file
         self._hash = hashlib.sha256()
         self._name = saved_name(file.name)
-        self.path: Final = folder / f"{_shortened(self._name, 20)}.{file.blob.hex()[:12]}{_SUFFIX}"
+        # Of all that tells this file from another, or a message that names somebody else's blob would take over what has come.
+        mark = hashlib.sha256(pack((file.blob, file.key, file.hash, b"%d" % file.size))).hexdigest()[:_MARK]
+        self.path: Final = folder / f"{_shortened(self._name, 1 + _MARK + len(_SUFFIX))}.{mark}{_SUFFIX}"
         self.chunks = 0  # that are here, or on their way to the disk
         # Writing and hashing take longer than opening, so the next chunks are opened meanwhile.
         self._writer = ThreadPoolExecutor(1, "securechat-part")
@@ -60,10 +65,14 @@ class PartFile:
             raise self._unwritable(error) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_own()
             self._resume()
         except BlockingIOError:
             os.close(self._fd)
             raise FileUnwritable(name=self._file.name, why="another process is fetching it") from None
+        except FileUnwritable:
+            os.close(self._fd)
+            raise
         except OSError as error:
             os.close(self._fd)
             raise self._unwritable(error) from error
@@ -83,6 +92,12 @@ class PartFile:
         missing, disk = self._file.size - here, shutil.disk_usage(self._folder)
         if missing > disk.free and disk.total:  # some file systems do not tell, and say 0
             raise FileTooBig(name=self._file.name, missing=amount(missing), room=amount(disk.free))
+
+    def _check_own(self) -> None:
+        """Where others can write to the folder, it may be theirs, or another name of what is not to be changed."""
+        about = os.fstat(self._fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.getuid() or about.st_nlink != 1:
+            raise FileUnwritable(name=str(self.path), why="there is something that SecureChat did not leave there; remove it")
 
     def _resume(self) -> None:
         here = os.fstat(self._fd).st_size

@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -81,6 +82,41 @@ def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileUnwritable), PartFile(tmp_path, file_of(b"theirs")):
         pass
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "other", [{"size": 0}, {"key": bytes([1]) * 32}, {"hash": bytes(32)}, {"blob": bytes([1]) * 16}], ids=str
+)
+def test_a_message_that_names_somebody_elses_file_leaves_what_has_come_of_it(tmp_path: Path, other: dict[str, Any]) -> None:
+    with PartFile(tmp_path, file_of(PLAIN)) as part:
+        part.write(PLAIN[:FILE_CHUNK])
+    with PartFile(tmp_path, replace(file_of(PLAIN), **other)) as others:
+        assert others.chunks == 0
+        others.drop()
+    with PartFile(tmp_path, file_of(PLAIN)) as again:
+        assert again.chunks == 1
+
+
+@pytest.mark.parametrize("what", ["a file of another user", "another name of a file", "a pipe"])
+def test_what_somebody_else_has_laid_there_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    place = PartFile(tmp_path, file_of(PLAIN)).path
+    match what:
+        case "a pipe":
+            os.mkfifo(place)
+        case "another name of a file":
+            (tmp_path / "mine").write_bytes(PLAIN)
+            place.hardlink_to(tmp_path / "mine")
+        case _:
+            place.write_bytes(PLAIN)
+            monkeypatch.setattr(os, "getuid", lambda: -1)
+    with (
+        pytest.raises(FileUnwritable, match="there is something that SecureChat did not leave there; remove it"),
+        PartFile(tmp_path, file_of(PLAIN)),
+    ):
+        pass
+    assert what == "a pipe" or place.read_bytes() == PLAIN
 
 
 def test_two_do_not_fetch_one_file_at_once(tmp_path: Path) -> None:
