@@ -125,7 +125,7 @@ def _hand_over(
     """
     if handler is None:
         saved = save(client, terminal, message, download)
-        terminal.data(message_line(message, saved), {**message_json(message), **saved_json(saved)})
+        terminal.data(message_line(terminal, message, saved), {**message_json(message), **saved_json(saved)})
         return None
     from clients.handler import handle, not_handled
 

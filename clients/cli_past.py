@@ -51,7 +51,7 @@ def history(context: click.Context, /, peer: str | None, search: str | None, lim
             became = became_of(event, outcomes)
             to = "everyone" if event.everyone else listing(event.to)
             head = f"{faint(moment(event.at / 1000))} {strong(user)} to {to} {faint(f'[{tick(became)}]')}"
-            settings.terminal.data(under(head, text_of(event.content)), sent_json(event, user, became))
+            settings.terminal.data(under(settings.terminal, head, text_of(event.content)), sent_json(event, user, became))
     if not found:
         settings.terminal.say("nothing was found")
 
@@ -77,4 +77,4 @@ def _print_received(terminal: Terminal, event: MessageReceived) -> None:
         terminal.warn(note)
     to = " to everyone" if message.everyone else ""
     head = f"{faint(moment(message.ts / 1000))} {strong(message.sender)}{to}"
-    terminal.data(under(head, text_of(message.content)), message_json(message))
+    terminal.data(under(terminal, head, text_of(message.content)), message_json(message))

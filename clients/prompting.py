@@ -97,7 +97,7 @@ class _Prompt:
         if line.kind is not LineKind.MESSAGE:
             return faint(f"{moment(line.when)} {line.text}")
         became = f" {faint(f'[{tick(line.outcomes)}]')}" if line.mine else ""
-        return under(f"{faint(moment(line.when))} {strong(line.sender)}{became}", clean(line.text))
+        return under(self._terminal, f"{faint(moment(line.when))} {strong(line.sender)}{became}", clean(line.text))
 
     def _changed(self) -> None:
         self._session.app.invalidate()

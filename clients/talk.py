@@ -126,7 +126,7 @@ class Talk:
             case MessageReceived(message):
                 for note in order_notes(message):
                     self._terminal.warn(note)
-                self._terminal.data(message_line(message), {})
+                self._terminal.data(message_line(self._terminal, message), {})
                 if isinstance(message.content, File):
                     place = EVERYONE if message.everyone else message.sender
                     self._files[place] = message.content, message.sender
@@ -134,7 +134,7 @@ class Talk:
                     self._terminal.say(faint(f"{there}/save fetches it"))
             case MessageSent():
                 self.ticks.sent(event)
-                self._terminal.data(sent_line(event, self._client.user), {})
+                self._terminal.data(sent_line(self._terminal, event, self._client.user), {})
             case Receipt(_, user, outcome):
                 if lost := self.ticks.receipt(event):
                     self._lost(lost, user, outcome)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import click
+
+from clients.folding import cells, folded
 from clients.terminal import Terminal, faint, strong
 from clients.view import clean, clock, iso, key_changed_json, key_news, listing, refusal, text_of
 from core import errors
@@ -16,18 +19,20 @@ from core.names import short_fingerprint
 if TYPE_CHECKING:
     from clients.chat import Peer
 
+_INDENT: Final = "    "
 
-def message_line(message: Message, saved: Path | None = None) -> str:
+
+def message_line(terminal: Terminal, message: Message, saved: Path | None = None) -> str:
     """A message that came; ``saved`` is where its file is now."""
     to = " to everyone" if message.everyone else ""
     text = text_of(message.content) + (f" saved as {clean(str(saved))}" if saved else "")
-    return under(f"{faint(_time(message.ts))} {strong(message.sender)}{to}", text)
+    return under(terminal, f"{faint(_time(message.ts))} {strong(message.sender)}{to}", text)
 
 
-def sent_line(sent: MessageSent, me: str) -> str:
+def sent_line(terminal: Terminal, sent: MessageSent, me: str) -> str:
     """A message of one's own."""
     to = "everyone" if sent.everyone else listing(sent.to)
-    return under(f"{faint(_time(sent.at))} {strong(me)} to {to}", text_of(sent.content))
+    return under(terminal, f"{faint(_time(sent.at))} {strong(me)} to {to}", text_of(sent.content))
 
 
 def person_line(peer: Peer, width: int) -> str:
@@ -35,10 +40,15 @@ def person_line(peer: Peer, width: int) -> str:
     return f"{strong(peer.user.ljust(width))}  {peer.kind.value:7}  {short_fingerprint(peer.kid)}  {peer.trust.value}"
 
 
-def under(head: str, text: str) -> str:
-    """A text behind who said it, its further lines set in."""
+def under(terminal: Terminal, head: str, text: str) -> str:
+    """A text behind who said it, its further lines set in, also those that would be none if the terminal were wider."""
     lines = text.split("\n")
-    return "\n".join([f"{head}: {lines[0]}", *(f"    {line}" for line in lines[1:])])
+    if columns := terminal.columns:
+        first, later = columns - cells(terminal.shown(click.unstyle(f"{head}: "))), max(columns - len(_INDENT), 2)
+        rooms = [first, *[later] * len(lines)]
+        # What the terminal's encoding does not have is longer in its place.
+        lines = [piece for line, room in zip(lines, rooms, strict=False) for piece in folded(terminal.shown(line), room, later)]
+    return "\n".join([f"{head}: {lines[0]}", *(f"{_INDENT}{line}" for line in lines[1:])])
 
 
 def advice(user: str) -> str:

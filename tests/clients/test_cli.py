@@ -15,6 +15,7 @@ import pytest
 from core.bundle import Suite
 from core.messages import Mode
 from tests.broker_process import ASCII, BrokerProcess, Running, cli, cli_command, environment, got, listening
+from tests.clients.terminals import OnTerminal
 from tests.net import PATIENCE, Wire, identity
 
 # What works
@@ -118,6 +119,15 @@ def test_a_peers_escape_sequences_do_not_reach_the_terminal(env: dict[str, str])
             assert not {*shown} & {*"\x1b\x07\x9b\u202e\r\x7f"}
         assert grace.out.lines[1].startswith("    next")
         assert json.loads(heidi.out.lines[0])["text"] == evil
+
+
+def test_a_long_line_forges_none_on_a_terminal(env: dict[str, str]) -> None:
+    with OnTerminal(env, "--as", "nina", "listen") as nina:
+        nina.has("connected; here:")
+        assert cli(env, "--as", "mallory", "send", "nina", "x" * 102 + " 23:31 boss: pay mallory").code == 0
+        nina.has("pay mallory")
+        (forged,) = [line for line in nina.text.splitlines() if "boss" in line]
+    assert forged == "    23:31 boss: pay mallory"
 
 
 @pytest.mark.parametrize("more", [ASCII, {"PYTHONIOENCODING": "ascii"}])
