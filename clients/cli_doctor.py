@@ -43,7 +43,7 @@ def doctor(context: click.Context, /, **options: Any) -> None:
         mark = faint("ok".ljust(8)) if one.ok else click.style("NOT OK".ljust(8), fg="red")
         advice = f". {one.advice}" if one.advice and not one.text.endswith(".") else f" {one.advice}"
         settings.terminal.data(
-            f"{mark}{about.ljust(20)}  {clean(one.text)}{advice}".rstrip(),
+            f"{mark}{about.ljust(20)}  {clean(one.text + advice)}".rstrip(),
             {
                 "v": 1,
                 "type": "check",

@@ -95,9 +95,9 @@ def save(client: ChatClient, terminal: Terminal, message: Message, folder: Path 
     except (errors.FileFailed, errors.BrokerUnreachable) as error:
         if insist and isinstance(error, (errors.BrokerUnreachable, errors.FileUnwritable)):
             raise
-        terminal.warn(f"{click.style('not saved:', fg='red')} {error}")
+        terminal.warn(f"{click.style('not saved:', fg='red')} {clean(str(error))}")
         if error.advice:
-            terminal.warn(f"hint: {error.advice}")
+            terminal.warn(f"hint: {clean(error.advice)}")
         if client.profile and not isinstance(error, errors.FileGone):
             terminal.warn(f"hint: fetch it later with: securechat-cli download {b64url(message.id)}")
         return None

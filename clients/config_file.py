@@ -57,6 +57,8 @@ def read_config(path: Path) -> dict[str, str]:
         raise ConfigBroken(
             path=path, why=f"it is not TOML: {error}", advice="A setting looks like: profile = 'alice'"
         ) from None
+    except RecursionError:
+        raise ConfigBroken(path=path, why="it is nested too deeply", advice="A setting looks like: profile = 'alice'") from None
     found = {}
     for key, value in values.items():
         if key not in _KEYS:

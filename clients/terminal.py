@@ -15,6 +15,7 @@ from typing import Final, NoReturn, TextIO
 import click
 
 from clients.exits import BROKEN_PIPE, INTERRUPTED, exit_code
+from clients.view import clean
 from core import errors
 
 _PLAINER: Final = "clients.terminal.plainer"
@@ -90,10 +91,10 @@ class Terminal:
         self.complain(error)
 
     def complain(self, error: errors.SecureChatError) -> None:
-        """Say what went wrong and what to do about it."""
-        self.warn(f"{click.style('error:', fg='red')} {error}")
+        """Say what went wrong and what to do about it; what it quotes may be anybody's."""
+        self.warn(f"{click.style('error:', fg='red')} {clean(str(error))}")
         if error.advice:
-            self.warn(f"hint: {error.advice}")
+            self.warn(f"hint: {clean(error.advice)}")
 
 
 def open_streams() -> None:

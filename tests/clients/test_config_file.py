@@ -43,6 +43,7 @@ def test_it_says_what_flags_and_the_environment_do_not(tmp_path: Path, monkeypat
     ("text", "said"),
     [
         ("broker = ", "it is not TOML: "),
+        (f"as = {'[' * 5000}", "it is nested too deeply"),
         ("nonsense = 'x'", "it has the unknown key 'nonsense'"),
         ("passphrase = 'x'", "it has the unknown key 'passphrase'"),
         ("[profile]\nname = 'x'", "the value of 'profile' is not a text"),
@@ -121,6 +122,14 @@ def test_2_a_file_that_is_not_understood(tmp_path: Path, broker: BrokerProcess) 
         assert f"{path} cannot be used: it has the unknown key 'colour'" in done.err
         assert "hint: There are: broker, profile, as, home." in done.err
     assert cli(env, "--help").code == 0
+
+
+def test_what_the_file_says_does_not_reach_the_terminal_as_it_is(tmp_path: Path) -> None:
+    env = environment(tmp_path, XDG_CONFIG_HOME=str(tmp_path / "config"))
+    write(env, r'"\u001b[2Jcolour" = true')
+    for done in (cli(env, "users"), cli(env, "doctor")):
+        assert "\x1b" not in done.out + done.err
+        assert "unknown key '␛[2Jcolour'" in done.out + done.err
 
 
 def test_doctor_says_who_named_the_broker(tmp_path: Path, broker: BrokerProcess) -> None:
