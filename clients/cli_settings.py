@@ -7,6 +7,8 @@ import functools
 import logging
 import os
 import re
+import shlex
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from clients.cli_help import Command, SharedOption
 from clients.cli_values import Place, not_empty
 from clients.config_file import PASSPHRASE_FILE, with_config
 from clients.terminal import Terminal
+from clients.view import clean
 from core import errors
 from core.messages import Mode
 from core.names import check_name, normalise_name
@@ -200,10 +203,19 @@ def open_profile(settings: Settings, guests: str = "") -> Iterator[OpenProfile]:
         yield profile
 
 
+def warn_if_others_can_read(terminal: Terminal, path: Path) -> None:
+    """Say so of a file that a secret is read from; of a pipe or ``/dev/fd/N``, whoever made it has seen to that."""
+    with contextlib.suppress(OSError):  # whoever reads it says so
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH) and path.absolute().parts[1] not in ("dev", "proc"):
+            terminal.warn(f"other users can read {clean(str(path))}; mend that with: chmod 600 {shlex.quote(clean(str(path)))}")
+
+
 def read_passphrase(settings: Settings, prompt: str, *, twice: bool = False) -> str | None:
     """The passphrase from --passphrase-file or a prompt; None where neither is there to be read."""
     path = settings.passphrase_file or with_config(os.environ).get(PASSPHRASE_FILE)
     if path:
+        warn_if_others_can_read(settings.terminal, Path(path))
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,15 @@ import click
 
 from clients.cli_completion import complete_peer
 from clients.cli_help import Command
-from clients.cli_settings import broker_for, home_of, merge, open_profile, read_passphrase, shared_options
+from clients.cli_settings import (
+    broker_for,
+    home_of,
+    merge,
+    open_profile,
+    read_passphrase,
+    shared_options,
+    warn_if_others_can_read,
+)
 from clients.cli_values import Place
 from clients.exits import ABSENT, ALWAYS, NETWORK, UNLOCKING, UNTRUSTED
 from clients.terminal import Terminal, strong
@@ -53,6 +61,9 @@ def init(
     settings = merge(context, **options)
     terminal = settings.terminal
     user, home = check_name(normalise_name(name)), home_of(settings)
+    for secret in (invite_file, key_file):
+        if secret is not None:
+            warn_if_others_can_read(terminal, secret)
     address = _invited(invite, invite_file)
     signing = _import_key(key_file) if key_file else None
     passphrase = read_passphrase(settings, "A passphrase for its keys (empty for none)", twice=True)

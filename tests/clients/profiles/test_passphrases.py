@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker_process import BrokerProcess, cli, cli_command
+from tests.broker_process import BrokerProcess, Running, cli, cli_command
 from tests.clients.profiles.people import Env, ok, release
 from tests.clients.terminals import ENTER, OnTerminal
 from tests.net import PATIENCE, until
@@ -70,6 +70,25 @@ def test_it_is_asked_for_at_the_terminal_also_where_standard_input_is_the_text(l
         terminal.press("open sesame" + ENTER)
         assert terminal.wait() == 0, terminal.text
     assert "from a pipe" in ok(cli({**env, "SECURECHAT_PASSPHRASE_FILE": str(locked[1])}, "history")).out
+
+
+def test_a_secrets_file_that_others_can_read_is_pointed_out(locked: tuple[Env, Path], tmp_path: Path) -> None:
+    env, secret = locked
+    warning = f"other users can read {secret}; mend that with: chmod 600 {secret}"
+    for mode, said in ((0o644, 1), (0o640, 1), (0o600, 0)):
+        secret.chmod(mode)
+        assert ok(cli(env, "history", "--passphrase-file", str(secret))).err.count(warning) == said
+    secret.chmod(0o644)
+    with secret.open() as file:
+        number_ = file.fileno()
+        by_descriptor = ok(cli(env, "history", "--passphrase-file", f"/dev/fd/{number_}", pass_fds=(number_,)))
+    assert "other users" not in by_descriptor.err
+    os.mkfifo(tmp_path / "pipe", 0o644)
+    with Running(cli_command("history", "--passphrase-file", str(tmp_path / "pipe")), env) as reader:
+        (tmp_path / "pipe").write_text(secret.read_text())
+        assert (reader.wait(), "other users" in reader.err.text) == (0, False)
+    for option in ("--invite-file", "--import"):
+        assert warning in cli(env, "init", "other", option, str(secret)).err
 
 
 def answer(env: Env, arguments: tuple[str, ...], *lines: str) -> tuple[int, str]:
