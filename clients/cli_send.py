@@ -100,11 +100,14 @@ def send(
     """Send TEXT, files or both to one user or several; '-', or no TEXT and no file, reads it from standard input.
 
     With two or more arguments the last one is the text: pipe to several users with 'send alice bob -', and send them
-    nothing but a file with 'send alice bob "" -f FILE'. Succeeds once every copy is on the broker's disk or with its
-    recipient. Of everyone, guests who have left meanwhile do not count; whom this profile has met, and the broker does not
-    know any more, does until 'block' leaves them out. A profile keeps a text that could not be sent in its outbox. Files need
-    the broker, and nothing is sent, a text with them neither, before all are uploaded; where that was broken off, a profile
-    goes on with it when the same command is given again. A guest keeps nothing.
+    nothing but a file with 'send alice bob "" -f FILE'. Other users of this machine can read TEXT among the arguments of
+    processes, but not what comes by standard input.
+
+    Succeeds once every copy is on the broker's disk or with its recipient. Of everyone, guests who have left meanwhile do not
+    count; whom this profile has met, and the broker does not know any more, does until 'block' leaves them out. A profile
+    keeps a text that could not be sent in its outbox. Files need the broker, and nothing is sent, a text with them neither,
+    before all are uploaded; where that was broken off, a profile goes on with it when the same command is given again. A guest
+    keeps nothing.
 
     With --run, CMD's output is passed on as it comes (with --json, all of it to standard error), and its last lines, its
     command line and how long it took are sent when it has ended. The exit code is then CMD's (128 and the number of a signal
