@@ -21,11 +21,12 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from clients.database import is_made_by
 from clients.folders import sync_folder
 from clients.keystore import Keystore
 from clients.new_file import new_file
 from clients.profiles import DATABASE, OpenProfile
-from clients.store import Store
+from clients.store import SCHEMA, Store
 from core.encoding import pack, unpack
 from core.errors import KeystoreDamaged, KeystoreUnwritable, ProfileExists, RecordDamaged, SecureChatError, StoreFailed
 from core.limits import FILE_CHUNK, FILE_KEY_BYTES
@@ -50,6 +51,10 @@ class BackupDamaged(SecureChatError):
     """The backup {path} is damaged or not all there. Nothing was restored."""
 
     hint = "Copy it again from where it was made, or take an older one."
+
+
+class _ForeignDatabase(Exception):
+    """What was sealed as a database is another one, or a damaged one."""
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -113,6 +118,8 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
                 sync_folder(target.folder.parent)
         except RecordDamaged:
             raise BackupDamaged(path=path) from None
+        except _ForeignDatabase:
+            raise NotABackup(path=path, why="its database is not one that SecureChat makes") from None
         except StoreFailed as error:  # it names the draft, which nobody knows and which is gone
             raise KeystoreUnwritable(path=target.folder, why=error.fields["why"]) from error
         except OSError as error:
@@ -177,5 +184,7 @@ def _fill(keystore: Keystore, profile: Profile, passphrase: str | None, database
             file.write(chunk)
         file.flush()
         os.fsync(handle)
+    if not is_made_by(place, SCHEMA):
+        raise _ForeignDatabase
     with contextlib.closing(Store(place, profile.data_key)) as store:
         return store.begin_anew(int(time.time() * 1000))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from core.errors import StoreFailed
 
 _BUSY_MS: Final = 10_000
+_STEPS: Final = 100_000  # of SQLite's, a few milliseconds
 
 
 class Database:
@@ -34,6 +35,7 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise StoreFailed(path=path, why=str(error)) from error
         try:
+            self._connection.set_progress_handler(_let_signals_in, _STEPS)
             self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
             self._use_wal()
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -94,7 +96,7 @@ class Database:
             try:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
-                raise StoreFailed(path=self._path, why=str(error)) from error
+                raise _failed(self._path, error) from error
 
     def each(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Run one statement for each row; raises StoreFailed."""
@@ -102,7 +104,7 @@ class Database:
             try:
                 self._connection.executemany(sql, rows)
             except sqlite3.Error as error:
-                raise StoreFailed(path=self._path, why=str(error)) from error
+                raise _failed(self._path, error) from error
 
     def snapshot(self) -> bytes:
         """The whole database as a file's bytes, as it is at one moment, whoever else writes to it; raises StoreFailed."""
@@ -121,6 +123,42 @@ class Database:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def _let_signals_in() -> int:
+    """Python handles signals between steps of its own; while SQLite works, there are none but these."""
+    return 0
+
+
+def _failed(path: Path, error: sqlite3.Error) -> BaseException:
+    """What to raise: of Ctrl-C in the middle of a statement, SQLite only tells that there was something."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+        return KeyboardInterrupt()
+    return StoreFailed(path=path, why=str(error))
+
+
+def is_made_by(path: Path, schema: str) -> bool:
+    """Whether a database that nobody uses is whole, and has what ``schema`` makes and nothing else.
+
+    A view or a trigger would be run in place of what is meant.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(schema)
+        expected = _objects(model)
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
+        database.set_progress_handler(_let_signals_in, _STEPS)
+        try:
+            return _objects(database) == expected and database.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+        except sqlite3.Error as error:
+            if isinstance(failed := _failed(path, error), KeyboardInterrupt):
+                raise failed from error
+            return False
+
+
+def _objects(database: sqlite3.Connection) -> list[tuple[str, str, str, list[str]]]:
+    """What there is, and how it was made, however that was laid out in lines."""
+    rows = database.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master")
+    return sorted((str(kind), str(name), str(table), str(sql).split()) for kind, name, table, sql in rows)
 
 
 def look_into(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

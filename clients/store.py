@@ -45,6 +45,7 @@ CREATE TABLE streams (
 CREATE TABLE bundles (kid BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+SCHEMA: Final = _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA + UPLOADS_SCHEMA
 
 
 class Store(Database):
@@ -54,7 +55,7 @@ class Store(Database):
     """
 
     def __init__(self, path: Path, data_key: bytes) -> None:
-        super().__init__(path, _SCHEMA + OUTBOX_SCHEMA + HISTORY_SCHEMA + UPLOADS_SCHEMA, VERSION)
+        super().__init__(path, SCHEMA, VERSION)
         records = Records(data_key, random=os.urandom)
         self.outbox: Final = StoredOutbox(self, records, random=os.urandom)
         self.history: Final = StoredHistory(self, records)

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from clients.backup import back_up as write_backup
 from clients.profiles import OpenProfile
 from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, got, listening
 from tests.clients.profiles.people import Env, home, number, ok, release
+from tests.clients.test_database import ENDLESS
 from tests.net import until
 
 Person = Callable[[str], Env]
@@ -301,6 +303,18 @@ def test_parts_of_two_backups_do_not_make_one(person: Person, alice: Env, bob: E
     assert "is damaged" in cli(alice, "restore", str(mixed)).err
     assert "cannot be read" not in cli(alice, "restore", str(tmp_path / "none")).err
     assert "No such file" in cli(alice, "restore", str(tmp_path / "none")).err
+
+
+def test_a_database_that_would_run_something_is_not_put_back(alice: Env, tmp_path: Path) -> None:
+    with contextlib.closing(OpenProfile(Path(alice["SECURECHAT_HOME"]), "alice", None)) as profile:
+        profile.store.query("DROP TABLE outbox")
+        profile.store.query(f"CREATE VIEW outbox (number, mid, body) AS {ENDLESS.replace('count(*)', '1, 2, 3')}")
+        write_backup(profile, tmp_path / "alice.backup")
+    lose(alice)
+    done = cli(alice, "restore", str(tmp_path / "alice.backup"))
+    assert done.code == 1
+    assert "is no backup of a profile: its database is not one that SecureChat makes. Nothing was restored." in done.err
+    assert folder(Path(alice["SECURECHAT_HOME"])) == []
 
 
 def test_a_database_of_many_chunks_comes_back(alice: Env, tmp_path: Path) -> None:
