@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from core.errors import StoreFailed
+from core.content import File
+from core.errors import BadFileName, RecordDamaged, StoreFailed
+from core.limits import TIME_MAX_MS
+from core.names import check_file_name, is_name
 
 _BUSY_MS: Final = 10_000
 _STEPS: Final = 100_000  # of SQLite's, a few milliseconds
@@ -123,6 +126,22 @@ class Database:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def check_record(names: Iterable[object], times: Iterable[object], content: object = None) -> None:
+    """Raise RecordDamaged for what SecureChat does not write: names that are none, also a file's, and times without a date.
+
+    A database may come from a backup that somebody else has made, and what shows names relies on their letters.
+    """
+    try:
+        right = all(isinstance(name, str) and is_name(name) for name in names)
+        right = right and all(isinstance(ms, int) and 0 <= ms <= TIME_MAX_MS for ms in times)
+        if isinstance(content, File):
+            check_file_name(content.name)
+    except BadFileName:
+        right = False
+    if not right:
+        raise RecordDamaged
 
 
 def _let_signals_in() -> int:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from clients.database import Database
+from clients.database import Database, check_record
 from core.bundle import Suite
 from core.content import Sendable, decode_content, encode_content
 from core.errors import RecordDamaged
@@ -113,7 +113,7 @@ class StoredHistory:
                 "SELECT number, at, body FROM history WHERE number > ? ORDER BY number LIMIT ?", rows[-1][0], _PORTION
             )
             for found, at, body in rows:
-                yield Entry(found, at, self._read(body))
+                yield self._entry(found, at, body)
 
     def outcomes(self) -> dict[bytes, dict[str, Outcome]]:
         """What became of each message that was sent, by its id and recipient: it stands behind the message itself."""
@@ -128,7 +128,7 @@ class StoredHistory:
         rows = self._database.query(
             "SELECT number, at, body FROM history WHERE number < ? ORDER BY number DESC LIMIT ?", number, most
         )
-        return [Entry(number, at, self._read(body)) for number, at, body in reversed(rows)]
+        return [self._entry(number, at, body) for number, at, body in reversed(rows)]
 
     @property
     def last(self) -> int:
@@ -168,11 +168,23 @@ class StoredHistory:
         ahead = [number for number in numbers if cursor is not None and number > cursor]
         return ahead[0] if ahead else numbers[-1] if numbers else None
 
-    def _read(self, body: bytes) -> Event:
+    def _entry(self, number: int, at: int, body: bytes) -> Entry:
         try:
-            return _event_of(_DECODER.decode(self._records.unlock(body, _NAME)))
+            record = _DECODER.decode(self._records.unlock(body, _NAME))
+            _check(record, at)
+            return Entry(number, at, _event_of(record))
         except (msgspec.MsgspecError, ValueError):
             raise RecordDamaged from None
+
+
+def _check(record: _Record, at: int) -> None:
+    match record:
+        case _Received(sender=sender, to=to, ts=ts):
+            check_record((sender, *to), (at, ts))
+        case _Sent(to=to, at=sent_at, content=content):
+            check_record(to, (at, sent_at), content)
+        case _Receipt(user=user) | _KeyChanged(user=user):
+            check_record((user,), (at,))
 
 
 def is_kept(event: Event) -> bool:

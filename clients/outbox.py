@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from clients.database import Database
+from clients.database import Database, check_record
 from core.bundle import Suite
 from core.content import Sendable
-from core.errors import LocalProtocolError
+from core.errors import LocalProtocolError, RecordDamaged
 from core.events import Outcome
 from core.limits import HASH_BYTES, REPLAY_MEMORY_MS
 from core.outbox import Copy, Outgoing
@@ -97,9 +97,14 @@ class StoredOutbox:
         return [self._read(mid, body) for mid, body in self._database.query("SELECT mid, body FROM outbox ORDER BY number")]
 
     def _read(self, mid: bytes, locked: bytes) -> Outgoing:
-        body = _BODY.decode(self._records.unlock(locked, mid))
+        try:
+            body = _BODY.decode(self._records.unlock(locked, mid))
+        except msgspec.MsgspecError:
+            raise RecordDamaged from None
         rows = self._database.query("SELECT user FROM copies WHERE mid = ? AND outcome = ? ORDER BY user", mid, Outcome.QUEUED)
-        return Outgoing(body.id, mid, body.content, tuple(user for (user,) in rows), body.everyone, body.suite, body.at)
+        to = tuple(user for (user,) in rows)
+        check_record(to, (body.at,), body.content)
+        return Outgoing(body.id, mid, body.content, to, body.everyone, body.suite, body.at)
 
     def hold(self, now_ms: int) -> None:
         """See ``Outbox``."""
@@ -145,7 +150,10 @@ class StoredOutbox:
             return None
         ((id_, outcome, kid, n, proofs),) = found
         each = tuple(proofs[at : at + HASH_BYTES] for at in range(0, len(proofs), HASH_BYTES))
-        return Copy(id_, user, Outcome(outcome), kid, n, each)
+        try:
+            return Copy(id_, user, Outcome(outcome), kid, n, each)
+        except ValueError:
+            raise RecordDamaged from None
 
     def settle(self, mid: bytes, user: str, outcome: Outcome, now_ms: int) -> bool:
         """See ``Outbox``."""

@@ -13,7 +13,7 @@ from clients.keystore import Keystore
 from clients.others import Others
 from clients.store import Store
 from core.address import BrokerAddress
-from core.errors import BrokerKeyChanged
+from core.errors import BrokerKeyChanged, RecordDamaged
 from core.identity import Identity
 from core.names import check_name
 from core.profile import Profile
@@ -93,7 +93,7 @@ class OpenProfile:
             now = time.time()
             if not profile.rotation_due(now):
                 return profile
-            return profile.rotated(OpeningKey.generate(), now).without_old_keys(float(self.store.setting(_DRAINED) or 0))
+            return profile.rotated(OpeningKey.generate(), now).without_old_keys(self._drained())
 
         before, self.keys = self.keys, self._keystore.update(self._passphrase, change)
         return self._identity() if self.keys.seq != before.seq else None
@@ -117,6 +117,13 @@ class OpenProfile:
         """Pin the broker: the first login succeeded there. A new place of the same broker is kept, too."""
         if self.check_broker(address).url != self.store.setting(BROKER_SETTING):
             self.store.set_setting(BROKER_SETTING, address.url)
+
+    def _drained(self) -> float:
+        """When that was so last, in seconds since 1970."""
+        text = self.store.setting(_DRAINED) or "0"
+        if not (text.isascii() and text.isdecimal()):
+            raise RecordDamaged
+        return float(text)
 
     def drained(self) -> None:
         """All mail that waited at the broker has come: keys superseded long before now open nothing that is still to come."""

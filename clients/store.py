@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
-from clients.database import Database
+from clients.database import Database, check_record
 from clients.history import SCHEMA as HISTORY_SCHEMA
 from clients.history import StoredHistory
 from clients.outbox import SCHEMA as OUTBOX_SCHEMA
 from clients.outbox import StoredOutbox
 from clients.tickets import SCHEMA as UPLOADS_SCHEMA
 from clients.tickets import StoredTickets
-from core.errors import StoreFailed
+from core.errors import RecordDamaged, StoreFailed
 from core.events import Event, Outcome, Receipt
 from core.limits import REPLAY_MEMORY_MS
 from core.memory import Pin, Taken
@@ -128,7 +128,10 @@ class Store(Database):
         if not found:
             return Stream()
         ((highest, gaps),) = found
-        return Stream(highest, msgspec.json.decode(gaps, type=tuple[tuple[int, int], ...]))
+        try:
+            return Stream(highest, msgspec.json.decode(gaps, type=tuple[tuple[int, int], ...]))
+        except msgspec.MsgspecError:
+            raise RecordDamaged from None
 
     def numbered(self, kid: bytes, sid: bytes, n: int) -> bytes | None:
         """See ``core.memory.Memory``."""
@@ -158,4 +161,5 @@ class Store(Database):
 
 def _pin(row: tuple[Any, ...]) -> Pin:
     user, kid, profile, since, verified, blocked, offered, offered_at = row
+    check_record((user,), (since, verified or 0, offered_at or 0))
     return Pin(user, kid, bool(profile), since, verified, bool(blocked), offered, offered_at)

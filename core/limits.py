@@ -47,6 +47,7 @@ MESSAGE_AGE_MAX_MS: Final = 31 * 24 * 3600 * 1000
 VOID_MAX: Final = 32  # numbers given up that one message tells of
 CLOCK_SKEW_MS: Final = 5 * 60 * 1000
 REPLAY_MEMORY_MS: Final = 32 * 24 * 3600 * 1000
+TIME_MAX_MS: Final = 250_000_000_000_000  # in the year 9892: a calendar ends with 9999, in whatever zone
 
 BUNDLE_MAX: Final = 2048
 BUNDLE_LIFE: Final = 30 * 24 * 3600

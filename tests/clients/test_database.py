@@ -5,13 +5,21 @@ from __future__ import annotations
 import signal
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clients.database import is_made_by
 from clients.store import SCHEMA, Store
+from core.bundle import Suite
+from core.content import File, Text
+from core.errors import RecordDamaged
+from core.memory import Pin
+from core.outbox import Outgoing
 from tests.broker_process import Running
 
 ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -84,3 +92,43 @@ def test_ctrl_c_ends_a_statement_without_end(tmp_path: Path) -> None:
     with Running([sys.executable, "-c", COUNT, str(tmp_path / "a.db"), ENDLESS], {}) as counting:
         counting.out.has("ready")
         assert counting.end(signal.SIGINT) == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    "change", [{"user": "x$(touch y)"}, {"since": 2**60}, {"verified": -1}, {"offered_at": 2**60}], ids=str
+)
+def test_a_pin_that_nobody_can_have_written_is_damage(path: Path, change: dict[str, Any]) -> None:
+    pin = replace(Pin("bob", bytes(32), profile=True, since=1, verified=2, offered=bytes(32), offered_at=3), **change)
+    with closing(Store(path, bytes(32))) as store:
+        store.set_pin(pin)
+        for read in (lambda: store.pin(pin.user), store.pins):
+            with pytest.raises(RecordDamaged):
+                read()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"to": ("x\x1b",)}, {"at": 2**60}, {"content": File("../a", 1, bytes(32), bytes(32), bytes(16))}],
+    ids=["name", "time", "file"],
+)
+def test_what_waits_and_nobody_can_have_written_is_damage(path: Path, change: dict[str, Any]) -> None:
+    one = Outgoing(bytes(16), bytes(16), Text("hi"), ("bob",), False, Suite.HYBRID, 1)
+    with closing(Store(path, bytes(32))) as store:
+        store.outbox.add([replace(one, **change)])
+        with pytest.raises(RecordDamaged):
+            store.outbox.waiting()
+
+
+@pytest.mark.parametrize(
+    ("sql", "read"),
+    [
+        ("UPDATE copies SET outcome = 'lost'", lambda store: store.outbox.copy(bytes(16), "bob")),
+        ("INSERT INTO streams VALUES (x'00', x'00', 1, '[1]')", lambda store: store.stream(b"\0", b"\0")),
+    ],
+)
+def test_what_is_in_plain_and_makes_no_sense_is_damage(path: Path, sql: str, read: Callable[[Store], object]) -> None:
+    with closing(Store(path, bytes(32))) as store:
+        store.outbox.add([Outgoing(bytes(16), bytes(16), Text("hi"), ("bob",), False, Suite.HYBRID, 1)])
+        store.query(sql)
+        with pytest.raises(RecordDamaged):
+            read(store)

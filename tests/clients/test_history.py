@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from clients import view
 from clients.history import Entry, is_kept
 from clients.store import Store
 from core.bundle import Kind, Suite
@@ -31,6 +34,7 @@ from core.events import (
     Trust,
     Welcomed,
 )
+from core.limits import TIME_MAX_MS
 from core.messages import Entry as Present
 from core.messages import Extent, Lack, NoBlob, Piece
 from core.order import Place
@@ -126,6 +130,38 @@ def test_it_is_told_when_another_has_written(tmp_path: Path) -> None:
         two.history.record(KEPT[1:2], NOW)
         assert one.history.has_grown()
         assert not one.history.has_grown()
+
+
+BAD = "x\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        MessageReceived(replace(received(Text("hi")).message, sender=BAD)),
+        MessageReceived(replace(received(Text("hi")).message, to=("alice", BAD))),
+        MessageReceived(replace(received(Text("hi")).message, ts=2**60)),
+        MessageSent(bytes(16), ("bob", BAD), False, *SENT),
+        MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, Text("hi"), -1),
+        MessageSent(bytes(16), ("bob",), False, Suite.HYBRID, File("../a", 3, bytes(32), bytes(32), bytes(16)), NOW),
+        Receipt(bytes(16), BAD, Outcome.DELIVERED),
+        PeerKeyChanged(BAD, KID, KID, accepted=True),
+    ],
+)
+def test_what_nobody_can_have_written_is_not_shown(tmp_path: Path, event: Event) -> None:
+    with closing(store(tmp_path)) as mine:
+        mine.history.record([event], NOW)
+        with pytest.raises(RecordDamaged):
+            list(mine.history.after(0))
+
+
+def test_a_time_that_no_calendar_has_is_not_shown(tmp_path: Path) -> None:
+    with closing(store(tmp_path)) as mine:
+        mine.history.record(KEPT[:1], TIME_MAX_MS)
+        assert view.moment(mine.history.before(2, 1)[0].at / 1000, timezone(timedelta(hours=14))).startswith("9892-")
+        mine.history.record(KEPT[:1], TIME_MAX_MS + 1)
+        with pytest.raises(RecordDamaged):
+            mine.history.before(3, 1)
 
 
 def test_nothing_that_was_said_is_readable_on_disk_and_nothing_altered_is_shown(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from clients.store import Store
 from core.bundle import Suite
 from core.content import Text
 from core.errors import StoreFailed
-from core.limits import REPLAY_MEMORY_MS
+from core.limits import REPLAY_MEMORY_MS, TIME_MAX_MS
 from core.memory import Memory, Pin, SessionMemory, Taken
 from core.order import Stream
 from core.outbox import Outgoing
@@ -72,7 +72,7 @@ def taken(number: int = 1, *, kid: bytes = KID, n: int | None = None, stream: St
 PINS = [
     Pin("bob", KID, profile=False, since=1),
     Pin("bob", KID, profile=True, since=NOW, verified=2, blocked=True, offered=OTHER, offered_at=3),
-    Pin("bob", OTHER, profile=True, since=2**53, blocked=True),
+    Pin("bob", OTHER, profile=True, since=TIME_MAX_MS, blocked=True),
 ]
 
 
