@@ -12,7 +12,7 @@ from clients.cli_help import Command
 from clients.cli_settings import Settings, home_of, merge, profile_name, shared_options
 from clients.exits import ALWAYS
 from core.errors import SecureChatError
-from core.names import EVERYONE
+from core.names import EVERYONE, is_name
 
 _PROGRAM: Final = "securechat-cli"
 _VARIABLE: Final = "_SECURECHAT_CLI_COMPLETE"  # the name that click looks for
@@ -83,4 +83,5 @@ def _peers(context: click.Context) -> list[str]:
     if name is None:
         return []
     path = Keystore(home_of(settings), name).folder / DATABASE
-    return [str(user) for (user,) in look_into(path, "SELECT user FROM pins WHERE user != ? ORDER BY user", name)]
+    found = [str(user) for (user,) in look_into(path, "SELECT user FROM pins WHERE user != ? ORDER BY user", name)]
+    return [user for user in found if is_name(user)]  # the shell takes them unquoted

@@ -15,7 +15,7 @@ import platformdirs
 
 from clients.folders import sync_folder
 from core.errors import KeystoreUnreadable, KeystoreUnsafe, KeystoreUnwritable, ProfileExists, ProfileMissing
-from core.names import check_name
+from core.names import check_name, is_name
 from core.places import APP
 from core.profile import Profile
 from core.vault import is_locked, lock, unlock
@@ -43,9 +43,10 @@ class Keystore:
 
     @classmethod
     def names(cls, home: Path) -> list[str]:
-        """The profiles in a home."""
+        """The profiles in a home; a folder whose name is none holds none, and could be anything to a shell or a terminal."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(path.parent.name for path in (home / "profiles").glob(f"*/{_KEYSTORE}"))
+            folders = [path.parent.name for path in (home / "profiles").glob(f"*/{_KEYSTORE}")]
+            return sorted(name for name in folders if is_name(name))
         return []
 
     @property

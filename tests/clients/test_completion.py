@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from clients.profiles import OpenProfile
+from core.memory import Pin
 from tests.broker_process import ROOT, BrokerProcess, cli
 from tests.clients.profiles.people import ok, release
 
@@ -144,6 +147,18 @@ def test_bash_completes_the_peers_of_a_locked_profile(env: dict[str, str], broke
     assert tab(other, "--home", str(tmp_path / "home"), "block", "b") == ["bob", "brigitte"]
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "home").rglob("*")) == before
     release(broker, "alice", "bob", "brigitte")
+
+
+@needs_bash
+def test_bash_is_offered_names_only(env: dict[str, str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with closing(OpenProfile.create(home, "alice", None)) as profile:
+        for name in ("bob", "b$(touch y)", "b\x1b[2J"):
+            profile.store.set_pin(Pin(name, bytes(32), profile=True, since=1))
+    assert tab(env, "verify", "") == ["bob"]
+    (home / "profiles" / "a$(touch y)").mkdir()
+    (home / "profiles" / "a$(touch y)" / "keystore").touch()
+    assert tab(env, "--profile", "") == ["alice"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
