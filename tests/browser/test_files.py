@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import struct
 import zlib
+from hashlib import sha256
 from pathlib import Path
 
 from playwright.sync_api import FilePayload, Locator, Page, expect
+from streamlit.runtime.media_file_storage import MediaFileKind
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from core.content import File
 from core.events import MessageReceived
@@ -54,7 +58,18 @@ def save(page: Page, name: str) -> bytes:
     with page.expect_download() as started:
         card(page, name).get_by_role("button", name="Save").click()
     assert started.value.suggested_filename == re.sub("[<>]", "_", name)  # which Chromium does itself
-    return Path(started.value.path()).read_bytes()
+    content = Path(started.value.path()).read_bytes()
+    kind = "application/octet-stream"
+    assert_not_foretold(started.value.url, content, [kind, f"{kind}; sha256={sha256(content).hexdigest()}"], name)
+    return content
+
+
+def assert_not_foretold(url: str, content: bytes, kinds: list[str], name: str = "") -> None:
+    """A file's sender does not know its address, from which they could be told that it was looked at."""
+    store = MemoryMediaFileStorage("/media")
+    for kind, known in itertools.product(kinds, (None, "", name, sha256(content).hexdigest())):
+        guess = store.get_url(store.load_and_get_id(content, kind, MediaFileKind.MEDIA, known))
+        assert not url.endswith(guess)
 
 
 def test_what_one_page_attaches_another_saves(tabs: Tabs) -> None:
@@ -93,9 +108,13 @@ def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not
         expect(card(page, "fake.png").get_by_role("button", name="Save")).to_be_visible()
         expect(card(page, "drawing.svg").get_by_role("button", name="Get")).to_be_visible()
         expect(page.locator(".st-key-log img")).to_have_count(1)
+    address = str(bob.locator(".sc-picture img").get_attribute("src"))
+    assert "/media/" in address
+    assert_not_foretold(address, picture, ["image/png"], "sunset.png")
     wait_for_refreshes(bob, 2)
     bob.get_by_text("hybrid", exact=True).first.click()  # a run of the whole page, which lets go of what it does not draw
     wait_for_refreshes(bob, 2)
+    expect(bob.locator(".sc-picture img")).to_have_attribute("src", address)  # another one would flicker
     bob.evaluate("fetch(document.querySelector('.sc-picture img').src).then(answer => { window.answer = answer.status })")
     bob.wait_for_function("window.answer === 200")
     assert save(bob, "sunset.png") == picture
