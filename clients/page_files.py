@@ -17,7 +17,7 @@ from clients.chronicle import ConnectionState
 from clients.page_log import FileLine, literal, plain
 from clients.page_state import Chat
 from clients.page_trust import trust_of
-from clients.pictures import is_picture, picture_type
+from clients.pictures import is_modest, is_picture, picture_type
 from clients.tickets import Ticket
 from clients.timeline import Line, message_id
 from clients.transfers import FILE_MAX
@@ -67,7 +67,7 @@ def _draw_picture(download: Download, place: int) -> bool:
     if download.state is not TransferState.DONE or not is_picture(download.file) or not runtime.exists():
         return False
     kind = picture_type(download.data)
-    if kind is None:
+    if kind is None or not is_modest(download.data):
         return False
     # The store lets go of what was at a place before.
     url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{place}", secret_name(download.file))

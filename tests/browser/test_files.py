@@ -19,12 +19,17 @@ from core.events import MessageReceived
 from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, wait_for_refreshes
 
 
-def png(width: int, height: int) -> bytes:
-    """A picture with a gradient."""
-    rows = b"".join(
+def gradient(width: int, height: int) -> bytes:
+    """The rows of a PNG in colours."""
+    return b"".join(
         b"\0" + b"".join(bytes((255 * x // width, 255 * y // height, 160)) for x in range(width)) for y in range(height)
     )
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+
+def png(width: int, height: int, grey: bytes = b"") -> bytes:
+    """A picture with a gradient, or of these ``grey`` rows."""
+    rows = grey or gradient(width, height)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if grey else 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -98,7 +103,12 @@ def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not
     alice, bob = tabs.join("alice"), tabs.join("bob")
     expect(alice.get_by_text("bob is here with you.")).to_be_visible()
     picture, fake = png(320, 200), b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-    files = (payload("sunset.png", picture), payload("fake.png", fake), payload("drawing.svg", fake))
+    files = (
+        payload("sunset.png", picture),
+        payload("fake.png", fake),
+        payload("drawing.svg", fake),
+        payload("giant.png", png(9000, 9000, b"\0" * 9001 * 9000)),
+    )
     attach(alice, "everyone", *files)
     submit(alice)
     for page in (alice, bob):
@@ -106,6 +116,7 @@ def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not
         expect(image).to_be_visible()
         page.wait_for_function("document.querySelector('.sc-picture img').naturalWidth === 320")
         expect(card(page, "fake.png").get_by_role("button", name="Save")).to_be_visible()
+        expect(card(page, "giant.png").get_by_role("button", name="Save")).to_be_visible()
         expect(card(page, "drawing.svg").get_by_role("button", name="Get")).to_be_visible()
         expect(page.locator(".st-key-log img")).to_have_count(1)
     address = str(bob.locator(".sc-picture img").get_attribute("src"))
