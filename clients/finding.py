@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
 from clients.chat import ChatClient
 from clients.history import StoredHistory
-from clients.timeline import LineKind, message_key, sent_key
+from clients.timeline import LineKind, distinct, message_key, sent_key
 from clients.view import contains, text_of
 from core.events import MessageReceived, MessageSent
 from core.names import EVERYONE
@@ -20,7 +20,10 @@ FOUND_MAX: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A message that was found; ``key`` is that of its line in the conversation, ``when`` in seconds since 1970."""
+    """A message that was found.
+
+    ``key`` is that of its line in the conversation, and no other's in what was found there; ``when`` is in seconds since 1970.
+    """
 
     key: str
     conversation: str
@@ -40,7 +43,9 @@ def find(client: ChatClient, search: str) -> tuple[list[Found], bool]:
         all_found = chain.from_iterable(_in_conversation(client, name, search) for name in client.conversations())
     newest = deque(sorted(all_found, key=lambda found: found.when), FOUND_MAX + 1)
     more = len(newest) > FOUND_MAX
-    return list(reversed(newest))[:FOUND_MAX], more
+    keys: defaultdict[str, set[str]] = defaultdict(set)
+    each = [replace(found, key=distinct(found.key, keys[found.conversation])) for found in newest]
+    return each[: -FOUND_MAX - 1 : -1], more
 
 
 def _in_history(history: StoredHistory, me: str, search: str) -> Iterator[Found]:

@@ -200,7 +200,8 @@ def _resend(chat: Chat, lines: tuple[Line, ...]) -> None:
     here = {peer.user for peer in chat.client.users()}
     again = [user for user in failed(last) if user in here]
     if again:
-        st.button(f"Send again to {', '.join(again)}", key="again", on_click=_send_again, args=(chat, last, again))
+        label = f"Send again to {', '.join(map(literal, again))}"
+        st.button(label, key="again", on_click=_send_again, args=(chat, last, again))
 
 
 def _send_again(chat: Chat, line: Line, to: list[str]) -> None:

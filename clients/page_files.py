@@ -6,6 +6,8 @@ by the browser alone.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from typing import Final
 
 import streamlit as st
@@ -15,7 +17,7 @@ from clients.chronicle import ConnectionState
 from clients.page_log import FileLine, literal, plain
 from clients.page_state import Chat
 from clients.page_trust import trust_of
-from clients.pictures import is_picture, picture_type
+from clients.pictures import is_modest, is_picture, picture_type
 from clients.tickets import Ticket
 from clients.timeline import Line, message_id
 from clients.transfers import FILE_MAX
@@ -26,6 +28,7 @@ from core.encoding import b64url
 from core.errors import SecureChatError
 from core.events import Trust
 
+_SECRET: Final = secrets.token_bytes(32)  # of this process
 _DISTRUSTED: Final = (Trust.RENEWED, Trust.CHANGED, Trust.BLOCKED)  # nothing of theirs is fetched unasked
 
 
@@ -64,14 +67,22 @@ def _draw_picture(download: Download, place: int) -> bool:
     if download.state is not TransferState.DONE or not is_picture(download.file) or not runtime.exists():
         return False
     kind = picture_type(download.data)
-    if kind is None:
+    if kind is None or not is_modest(download.data):
         return False
-    # The store lets go of what was at a place before. It names what is longer than a megabyte by samples of it: with the
-    # hash in its name, it is this very file.
-    url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{place}", download.file.hash.hex())
+    # The store lets go of what was at a place before.
+    url = runtime.get_instance().media_file_mgr.add(download.data, kind, f"picture-{place}", secret_name(download.file))
     name = plain(download.name)
     st.html(f'<a class="sc-picture" href="{url}" target="_blank" title="Open {name}"><img src="{url}" alt="{name}"></a>')
     return True
+
+
+def secret_name(file: File) -> str:
+    """A name under which Streamlit's store keeps a file: the same for the same content, and no other.
+
+    The store makes a file's address from its content and its name, and whoever asks at that address gets it, without a
+    session. A sender who could tell the address beforehand would learn, from a page of theirs, who has looked at their file.
+    """
+    return hmac.digest(_SECRET, file.hash, "sha256").hex()
 
 
 def _draw_action(chat: Chat, file: File, download: Download | None, key: str) -> None:
@@ -84,7 +95,7 @@ def _draw_action(chat: Chat, file: File, download: Download | None, key: str) ->
             "Save",
             download.data,
             file.name,
-            f"application/octet-stream; sha256={file.hash.hex()}",  # see above; and nothing that a browser would open
+            f"application/octet-stream; name={secret_name(file)}",  # nothing that a browser would open
             key=f"save-{key}",
             type="primary" if not is_picture(file) else "secondary",
             on_click="ignore",

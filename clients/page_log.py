@@ -22,6 +22,9 @@ _FOLD_LINES: Final = 25
 # nothing but spaces.
 _COLUMN: Final = re.compile(r"(?<=[\w%/-])(?: {2,}+|\t++)\S")
 _ROW_MAX: Final = 200  # characters: nobody is to hide at the far end of a row what is copied with it
+# What Streamlit makes links, icons, emoji and arrows of once its Markdown is read and the backslashes are gone.
+_MADE_MORE_OF: Final = re.compile(r"(?<=www)(?=[.])|(?<=[:@])|(?<=[-<>~])(?=[-=>])", re.IGNORECASE)
+_WORD_JOINER: Final = "\u2060"  # it takes no room and allows no break
 _SAME_BREATH: Final = 300.0  # seconds within which a sender's name is not repeated
 
 SUITE_NAMES: Final = {Suite.HYBRID: "hybrid", Suite.CHUNKED: "chunked"}
@@ -33,8 +36,8 @@ def plain(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Text for a label that Streamlit reads as Markdown: it shows exactly this text."""
-    return re.sub(r"([^\w\s])|_", lambda match: "\\" + match[0], text)
+    """Text for a label that Streamlit reads as Markdown: it shows exactly this text, and does no more with it."""
+    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: "\\" + sign[0], _MADE_MORE_OF.sub(_WORD_JOINER, text))
 
 
 @dataclass(frozen=True, slots=True)

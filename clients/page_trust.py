@@ -140,7 +140,7 @@ def _dialog(chat: Chat, peer: str) -> None:
         if changed or not pin.verified or pin.blocked:
             _decision(chat, "They match: mark as verified", "verified", lambda: others.verify(pin), kind="primary")
         if not pin.blocked:
-            _decision(chat, f"Block {peer}", "block-compared", lambda: others.block(peer))
+            _decision(chat, f"Block {literal(peer)}", "block-compared", lambda: others.block(peer))
         elif not changed:
             _decision(chat, "Unblock", "unblock-compared", lambda: others.trust(pin))
     if chat.client.profile is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -67,7 +67,8 @@ class Timeline:
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self._lines: dict[str, deque[Line]] = {EVERYONE: deque(maxlen=LINES_MAX)}
+        self._lines: dict[str, deque[Line]] = {EVERYONE: deque()}
+        self._keys: defaultdict[str, set[str]] = defaultdict(set)  # of the lines of each conversation
         self._count = 0
 
     def conversations(self) -> tuple[str, ...]:
@@ -164,7 +165,10 @@ class Timeline:
     def _add(self, line: Line) -> None:
         if line.conversation not in self._lines and len(self._lines) >= CONVERSATIONS_MAX:
             return
-        self._lines.setdefault(line.conversation, deque(maxlen=LINES_MAX)).append(line)
+        lines, keys = self._lines.setdefault(line.conversation, deque()), self._keys[line.conversation]
+        if len(lines) == LINES_MAX:
+            keys.discard(lines.popleft().key)
+        lines.append(replace(line, key=distinct(line.key, keys)))
 
     def _next(self) -> int:
         self._count += 1
@@ -172,8 +176,22 @@ class Timeline:
 
 
 def message_key(message: Message) -> str:
-    """The key of a received message's line."""
-    return f"in-{message.kid.hex()[:16]}-{message.id.hex()}"
+    """The key of a received message's line.
+
+    Its sender may use an id again, once nobody knows any more that it was taken; the time is another one by then.
+    """
+    return f"in-{message.kid.hex()[:16]}-{message.ts}-{message.id.hex()}"
+
+
+def distinct(key: str, taken: set[str]) -> str:
+    """``key``, with a number in it if that is among the ``taken`` ones; it is among them then."""
+    head, _, id_ = key.rpartition("-")
+    found, count = key, 1
+    while found in taken:
+        count += 1
+        found = f"{head}.{count}-{id_}"
+    taken.add(found)
+    return found
 
 
 def sent_key(id_: bytes) -> str:

@@ -99,6 +99,7 @@ def test_the_page_listens_on_this_machine_only_and_reports_to_nobody() -> None:
     assert config["server"]["enableXsrfProtection"] is True
     assert config["server"]["headless"] is True
     assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["allowedOrigins"] == []
 
 
 @pytest.mark.parametrize("pattern", [A_HOME, A_REGISTRY], ids=["home", "registry"])

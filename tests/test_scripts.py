@@ -90,11 +90,11 @@ def runs(pid: object) -> bool:
     return True
 
 
-def page(port: int) -> tuple[int, str]:
+def page(port: int, path: str = "/") -> tuple[int, str]:
     """The status and the body that the page answers with."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
-        connection.request("GET", "/")
+        connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
@@ -133,6 +133,7 @@ def test_run_starts_both_says_where_and_leaves_nothing(
         status, body = page(ui_port)
         assert status == http.client.OK
         assert "<title>" in body
+        assert json.loads(page(ui_port, "/_stcore/host-config")[1])["allowedOrigins"] == []
         run.send_signal(number)
         assert run.communicate()[0].split() == ["Stopped."]
     assert run.returncode == 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,8 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 
 from clients.chat import ChatClient
 from core.address import BrokerAddress
-from tests.broker_process import BrokerProcess, Running, environment
-from tests.net import unused_port
+from tests.broker_process import BrokerProcess
+from tests.page_process import page_server
 
 LIMIT = 60.0  # seconds: far more than anything here takes, on a machine that is busy with other things, too
 HOW_TO_GET_ONE = "there is no Chromium here; get one with 'apt-get install chromium' or 'playwright install chromium'"
@@ -50,17 +49,6 @@ def broker(home: Path, tmp_path: Path) -> Iterator[BrokerProcess]:
     with BrokerProcess(home, data=tmp_path / "data") as running:
         running.err.has("its address is")
         yield running
-
-
-@contextmanager
-def page_server(home: Path) -> Iterator[str]:
-    """The page at a free port, for who lives in ``home``; gives its URL."""
-    port = str(unused_port())
-    command = [sys.executable, "-m", "streamlit", "run", "clients/streamlit_app.py", "--server.port", port]
-    with Running(command, environment(home)) as page:
-        page.out.has("URL:")
-        yield f"http://127.0.0.1:{port}"
-        page.end()
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,8 @@ from clients.chat import ChatClient
 from clients.view import text_of
 from core.events import MessageReceived
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, Tabs, choose, connect, page_server, write
+from tests.browser.conftest import LIMIT, Tabs, choose, connect, write
+from tests.page_process import page_server
 
 
 @pytest.fixture

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import struct
 import zlib
+from hashlib import sha256
 from pathlib import Path
 
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from streamlit.runtime.media_file_storage import MediaFileKind
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from core.content import File
 from core.events import MessageReceived
+from tests.broker_process import BrokerProcess
 from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, wait_for_refreshes
+from tests.page_process import page_server
 
 
-def png(width: int, height: int) -> bytes:
-    """A picture with a gradient."""
-    rows = b"".join(
+def gradient(width: int, height: int) -> bytes:
+    """The rows of a PNG in colours."""
+    return b"".join(
         b"\0" + b"".join(bytes((255 * x // width, 255 * y // height, 160)) for x in range(width)) for y in range(height)
     )
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+
+def png(width: int, height: int, grey: bytes = b"") -> bytes:
+    """A picture with a gradient, or of these ``grey`` rows."""
+    rows = grey or gradient(width, height)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if grey else 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -54,7 +65,18 @@ def save(page: Page, name: str) -> bytes:
     with page.expect_download() as started:
         card(page, name).get_by_role("button", name="Save").click()
     assert started.value.suggested_filename == re.sub("[<>]", "_", name)  # which Chromium does itself
-    return Path(started.value.path()).read_bytes()
+    content = Path(started.value.path()).read_bytes()
+    kind = "application/octet-stream"
+    assert_not_foretold(started.value.url, content, [kind, f"{kind}; sha256={sha256(content).hexdigest()}"], name)
+    return content
+
+
+def assert_not_foretold(url: str, content: bytes, kinds: list[str], name: str = "") -> None:
+    """A file's sender does not know its address, from which they could be told that it was looked at."""
+    store = MemoryMediaFileStorage("/media")
+    for kind, known in itertools.product(kinds, (None, "", name, sha256(content).hexdigest())):
+        guess = store.get_url(store.load_and_get_id(content, kind, MediaFileKind.MEDIA, known))
+        assert not url.endswith(guess)
 
 
 def test_what_one_page_attaches_another_saves(tabs: Tabs) -> None:
@@ -83,7 +105,12 @@ def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not
     alice, bob = tabs.join("alice"), tabs.join("bob")
     expect(alice.get_by_text("bob is here with you.")).to_be_visible()
     picture, fake = png(320, 200), b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
-    files = (payload("sunset.png", picture), payload("fake.png", fake), payload("drawing.svg", fake))
+    files = (
+        payload("sunset.png", picture),
+        payload("fake.png", fake),
+        payload("drawing.svg", fake),
+        payload("giant.png", png(9000, 9000, b"\0" * 9001 * 9000)),
+    )
     attach(alice, "everyone", *files)
     submit(alice)
     for page in (alice, bob):
@@ -91,11 +118,16 @@ def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not
         expect(image).to_be_visible()
         page.wait_for_function("document.querySelector('.sc-picture img').naturalWidth === 320")
         expect(card(page, "fake.png").get_by_role("button", name="Save")).to_be_visible()
+        expect(card(page, "giant.png").get_by_role("button", name="Save")).to_be_visible()
         expect(card(page, "drawing.svg").get_by_role("button", name="Get")).to_be_visible()
         expect(page.locator(".st-key-log img")).to_have_count(1)
+    address = str(bob.locator(".sc-picture img").get_attribute("src"))
+    assert "/media/" in address
+    assert_not_foretold(address, picture, ["image/png"], "sunset.png")
     wait_for_refreshes(bob, 2)
     bob.get_by_text("hybrid", exact=True).first.click()  # a run of the whole page, which lets go of what it does not draw
     wait_for_refreshes(bob, 2)
+    expect(bob.locator(".sc-picture img")).to_have_attribute("src", address)  # another one would flicker
     bob.evaluate("fetch(document.querySelector('.sc-picture img').src).then(answer => { window.answer = answer.status })")
     bob.wait_for_function("window.answer === 200")
     assert save(bob, "sunset.png") == picture
@@ -125,6 +157,23 @@ def test_a_file_that_cannot_be_fetched_or_sent_says_why(tabs: Tabs, guest: Guest
     content = next(received)
     assert isinstance(content, File)
     assert (content.name, content.size) == ("good.txt", 1)
+
+
+def test_the_servers_end_leaves_no_file_behind(
+    chromium: Browser, broker: BrokerProcess, home: Path, tmp_path: Path, guest: GuestFactory
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with page_server(home, TMPDIR=str(kept)) as url:
+        tabs = Tabs(chromium, url)
+        page = tabs.join("alice")
+        guest("bob").send(File("lost.pdf", 1234, bytes(32), bytes(32), os.urandom(16)), "alice")
+        choose(page, "bob")
+        card(page, "lost.pdf").get_by_role("button", name="Get").click()
+        expect(card(page, "lost.pdf").get_by_role("button", name="Try again")).to_be_visible()
+        assert [path.name.startswith("securechat-page-") for path in kept.iterdir()] == [True]
+    assert list(kept.iterdir()) == []
+    tabs.close()
 
 
 def test_files_of_a_text_that_is_refused_wait_until_it_is_tried_again(tabs: Tabs, guest: GuestFactory) -> None:

@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.broker_process import BrokerProcess, admin, cli, got, listening
-from tests.browser.conftest import GuestFactory, Tabs, choose, page_server, wait_for_refreshes, write
+from tests.browser.conftest import GuestFactory, Tabs, choose, wait_for_refreshes, write
 from tests.browser.test_files import attach, card, payload, png, save, submit
 from tests.net import until
+from tests.page_process import page_server
 
 SECRET = "open sesame"
 

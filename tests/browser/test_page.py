@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Locator, expect
 
 from clients.chat import ChatClient
 from clients.view import text_of
+from core.content import File
 from core.events import MessageReceived, RosterChanged
 from tests.broker_process import BrokerProcess, cli, listening
 from tests.browser.conftest import (
@@ -133,6 +136,50 @@ def test_text_from_others_is_shown_and_never_interpreted(tabs: Tabs, guest: Gues
     assert page.locator(".st-key-log a, .st-key-log img, .st-key-log script").count() == 0
     page.evaluate("url => fetch(url)", f"{bait.url}/on-purpose")  # what it looks like when something is asked for
     assert bait.asked == ["/on-purpose"]
+
+
+@pytest.mark.parametrize("name", ["www.evil.example", "www.a--b_c_.example", "a_b--c"])
+def test_a_name_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory, name: str) -> None:
+    page = tabs.join("sally")
+    guest(name)
+    row = page.get_by_test_id("stSidebar").get_by_role("button").filter(has_text="●").last
+    assert shown(row).endswith(name)
+    row.click()
+    page.locator(".st-key-verify button").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".st-key-block-compared button")).to_be_visible()
+    assert shown(dialog.locator(".st-key-block-compared button")) == f"Block {name}"
+    assert shown(dialog).startswith(f"Verify {name}\n")
+    assert page.locator("[role=dialog] a, [data-testid=stSidebar] a, .stMain a").count() == 0
+
+
+FILE_NAMES: Final = (
+    "www.evil.example",
+    "a@evil.example",
+    ":material_home: :streamlit: :smile: :red[no] :x",
+    "a -- b -> c <-> d >= e",
+    "“Größe” § 5 €, **b** _i_ `c` $x^2$ ~~s~~ <b> &amp; [l](x) ![i](x)",
+)
+
+
+@pytest.mark.parametrize("name", FILE_NAMES)
+def test_a_files_name_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFactory, name: str) -> None:
+    page = tabs.join("sally")
+    sender = guest("sender")
+    expect(page.get_by_text("sender is here with you.")).to_be_visible()
+    sender.send(File(name, 4, bytes(32), bytes(32), bytes(16)), "sally")
+    choose(page, "sender")
+    page.get_by_role("button", name="Get").hover()
+    tip = page.get_by_test_id("stTooltipContent")
+    expect(tip).to_be_visible()
+    assert shown(tip) == f"Fetch {name}"
+    assert tip.locator("a, img, [role=img], code, strong, em, del, .katex").count() == 0
+    assert page.locator(".stMain a").count() == 0
+
+
+def shown(place: Locator) -> str:
+    """What somebody reads there: a word joiner is not seen."""
+    return place.inner_text().replace("\u2060", "").strip()
 
 
 def test_long_texts_are_folded_and_long_logs_shown_from_their_end(tabs: Tabs, guest: GuestFactory) -> None:

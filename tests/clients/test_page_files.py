@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from clients import transfers as module
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.files import Progress
+from clients.page_files import secret_name
 from clients.tickets import Ticket
 from clients.transfers import FILE_MAX, Transfers
 from clients.under_way import SessionEnded, TransferState, Upload
@@ -27,7 +30,7 @@ from core.content import File
 from core.errors import BrokerUnreachable, FileGone, FileUnwritable, KeyChanged, NobodyHere, SecureChatError
 from core.events import MessageReceived
 from core.names import EVERYONE
-from tests.broker_process import BrokerProcess
+from tests.broker_process import ROOT, BrokerProcess
 from tests.clients.pages import chat_of, connect, send, text, wait_for
 from tests.net import until
 
@@ -360,6 +363,17 @@ def test_what_failed_still_stands_there_in_the_next_session(carried: Transfers, 
 
 
 # On the page
+
+
+def test_nobody_else_can_tell_under_which_name_a_file_is_kept() -> None:
+    other = File("a.bin", 4, bytes(31) + b"1", bytes(32), bytes(16))
+    assert secret_name(file("a.bin")) == secret_name(file("b.bin", blob=7, key=8))
+    assert secret_name(file()) != secret_name(other)
+    code = "from tests.clients import test_page_files as own; print(own.secret_name(own.file()))"  # in another process
+    command = [sys.executable, "-c", code]
+    elsewhere = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert len(elsewhere) == len(secret_name(file()))
+    assert elsewhere != secret_name(file())
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import string
 from types import MappingProxyType
 
 import pytest
@@ -40,13 +42,44 @@ def test_no_text_ends_up_as_markup(text: str) -> None:
         assert plain(text) in block
 
 
-@pytest.mark.parametrize("text", ["bob", "a_b_c", "www.example.com", "x-_y_-", "a.b", "`x`", ":red[x]", "**x**", "<b>", "$x$"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bob",
+        "a_b_c",
+        "www.example.com",
+        "x-_y_-",
+        "a.b",
+        "`x`",
+        ":red[x]",
+        "**x**",
+        "<b>",
+        "$x$",
+        "“Größe” § 5 €",
+        "e\u0301.txt",
+    ],
+)
 def test_a_label_shows_exactly_this_text(text: str) -> None:
     escaped = literal(text)
-    assert escaped.replace("\\", "") == text
-    for at, one in enumerate(escaped):
-        if not (one.isalnum() or one.isspace() or one == "\\"):
-            assert escaped[at - 1] == "\\"
+    assert escaped.replace("\\", "").replace("\u2060", "") == text
+    for before, one in itertools.pairwise(f" {escaped}"):
+        assert (before == "\\") is (one in string.punctuation and one != "\\")  # it is seen before anything else
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("www.evil.example", "www|.evil.example"),
+        ("WwW.evil.example", "WwW|.evil.example"),
+        ("a@evil.example", "a@|evil.example"),
+        (":material_x: :streamlit: :+1:", ":|material_x:| :|streamlit:| :|+1:|"),
+        ("a -- b -> c <- d <-> e", "a -|- b -|> c <|- d <|-|> e"),
+        (">= <= ~=", ">|= <|= ~|="),
+        ("wwwx a.b c-d_e f<g>h ww.w", "wwwx a.b c-d_e f<g>h ww.w"),
+    ],
+)
+def test_what_would_be_made_more_of_in_a_label_is_taken_apart(text: str, shown: str) -> None:
+    assert literal(text).replace("\\", "").replace("\u2060", "|") == shown
 
 
 def test_a_new_line_changes_the_last_block_alone() -> None:

@@ -17,8 +17,12 @@ from clients.keystore import Keystore
 from clients.page_state import DEPARTURES
 from clients.profiles import OpenProfile
 from clients.timeline import Line, LineKind
+from core.bundle import Suite
+from core.content import Content, File, Text
 from core.errors import StoreFailed
+from core.events import Message, MessageReceived, Trust
 from core.names import EVERYONE
+from core.order import Place
 from core.profile import Profile
 from tests.broker_process import BrokerProcess, admin, cli, environment
 from tests.clients.pages import NOWHERE, chat_of, connect, new_page, page, send, text, wait_for
@@ -343,6 +347,35 @@ def test_a_profile_searches_all_that_it_keeps(near: Path, broker: BrokerProcess,
     assert "the newest" in text(later)
     later.text_input(key="search").input("under the").run()
     assert "You <span>to bob" in text(later)
+
+
+def repeated(to: str, ts: int, content: Content) -> MessageReceived:
+    """A message from bob whose id is always the same."""
+    kid, id_ = bytes(32), bytes(16)
+    return MessageReceived(Message(id_, "bob", kid, (to,), False, ts, Suite.HYBRID, Trust.NEW, content=content, place=Place()))
+
+
+@pytest.mark.parametrize("later", [0, 33 * 24 * 3600 * 1000], ids=["the same", "after a month"])
+def test_an_id_that_comes_again_stops_neither_the_log_nor_a_search(near: Path, later: int) -> None:
+    """Who has sent it is free to do so, once it is older than what the replay memory holds."""
+    name = f"again-{later > 0}".lower()
+    a_profile(near, name)
+    now = time.time_ns() // 1_000_000
+    contents = (Text("one more"), File("notes.txt", 5, bytes(32), bytes(32), bytes(16)))
+    with closing(OpenProfile(near, name, None)) as profile:
+        profile.store.history.record((repeated(name, ts, one) for one in contents for ts in (now - later, now)), now)
+    app = unlock(profile_view(page()))
+    client = chat_of(app).client
+    assert len(client.timeline("bob")) == 4
+    chat_of(app).open("bob")
+    assert text(app.run()).count("one more") == 2
+    assert text(app).count("notes.txt") == 2
+    app.text_input(key="search").input("one more").run()
+    assert text(app).count("one more") == 2 + 1  # in the head, too
+    show = [button for button in app.button if button.label == "Show in bob"]
+    assert len({button.key for button in show}) == 2
+    show[-1].click().run()
+    assert chat_of(app).goto == client.timeline("bob")[0].key
 
 
 def test_an_invite_makes_a_profile_and_is_kept_nowhere(near: Path, broker: BrokerProcess) -> None:

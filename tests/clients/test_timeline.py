@@ -26,7 +26,14 @@ KID = bytes(32)
 
 
 def received(
-    sender: str, text: str, *, everyone: bool = False, id_: bytes = bytes(16), unknown: bool = False, place: Place | None = None
+    sender: str,
+    text: str,
+    *,
+    everyone: bool = False,
+    id_: bytes = bytes(16),
+    ts: int = 5000,
+    unknown: bool = False,
+    place: Place | None = None,
 ) -> MessageReceived:
     content = Unknown(text) if unknown else Text(text)
     message = Message(
@@ -35,7 +42,7 @@ def received(
         kid=KID,
         to=("me",),
         everyone=everyone,
-        ts=5000,
+        ts=ts,
         suite=Suite.HYBRID,
         trust=Trust.NEW,
         place=place or Place(),
@@ -146,6 +153,25 @@ def test_keys_are_unique_and_stay() -> None:
     for name in timeline.conversations():
         keys = [line.key for line in timeline.lines(name)]
         assert len(set(keys)) == len(keys)
+
+
+def test_a_message_keeps_its_key_from_one_session_to_the_next() -> None:
+    first, again = received("bob", "one"), received("bob", "again", ts=6000)
+    whole, rest = Timeline("me"), Timeline("me")
+    for event in (first, again):
+        whole.apply(event, 9.0)
+    rest.apply(again, 9.0)
+    assert whole.lines("bob")[-1].key == rest.lines("bob")[-1].key != whole.lines("bob")[0].key
+
+
+def test_keys_are_unique_whatever_peers_send() -> None:
+    timeline = Timeline("me")
+    for number in range(LINES_MAX + 100):
+        timeline.apply(received("bob", str(number), ts=5000 + number % 3, id_=bytes([number % 2]) * 16), 9.0)
+    lines = timeline.lines("bob")
+    assert [line.text for line in lines] == [str(number) for number in range(100, LINES_MAX + 100)]
+    assert len({line.key for line in lines}) == LINES_MAX
+    assert {message_id(line.key) for line in lines} == {bytes(16), bytes([1]) * 16}
 
 
 def test_memory_is_bounded() -> None:
