@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 _RENEWED: Final = 10.0  # seconds after which an upload is noted anew, so that it does not look like one of a dead program
 _LACKS: Final = {
     Lack.UNKNOWN: "it has something else under its number",
-    Lack.QUOTA: "its room for files is used up",
+    Lack.QUOTA: "your room for files there is used up",
     Lack.DISK: "its disk does not take it",
 }
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from pathlib import Path
 from typing import Final
 
 import streamlit as st
@@ -13,6 +10,7 @@ from streamlit_autorefresh import st_autorefresh
 
 from clients.config_file import with_config
 from clients.discovery import choose_broker
+from clients.page_hints import advice
 from clients.page_log import plain
 from core.address import BrokerAddress
 from core.errors import NoBrokerFound, SecureChatError
@@ -34,16 +32,6 @@ def local_broker() -> tuple[str, SecureChatError | None]:
         return "", None
     except SecureChatError as error:
         return "", error
-
-
-def cli_command() -> str:
-    """What somebody types in a terminal on this machine for the command line: its name, where the shell finds it by that."""
-    name = "securechat-cli"
-    program = Path(sys.prefix, "bin", name)
-    if shutil.which(name) or not program.exists():
-        return name
-    here = Path.cwd()
-    return str(program.relative_to(here) if program.is_relative_to(here) else program)
 
 
 def typed_broker(text: str) -> BrokerAddress | None:
@@ -69,8 +57,8 @@ def wait_for_broker() -> None:
     st.code("make broker", language=None)
 
 
-def say_error(error: SecureChatError | None) -> None:
-    """Show an error's own sentence, and its advice."""
+def say_error(error: SecureChatError | None, *, hint: str = "") -> None:
+    """Show an error's own sentence, and its advice, or this one."""
     if error is not None:
-        hint = f" {error.advice}" if error.advice else ""
-        st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(error))}</b>{plain(hint)}</div>')
+        hint = hint or advice(error)
+        st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(error))}</b> {plain(hint)}</div>')

@@ -17,8 +17,9 @@ from streamlit_autorefresh import st_autorefresh
 
 from clients import page_connect, page_search
 from clients.chronicle import ConnectionState, ConnectionStatus
-from clients.page_broker import REFRESH_MS, cli_command
+from clients.page_broker import REFRESH_MS
 from clients.page_files import draw_file, draw_uploads
+from clients.page_hints import advice, broker_command, cli_command
 from clients.page_log import SUITE_NAMES, failed, first_shown, literal, log_parts, plain
 from clients.page_people import draw_head, draw_me, draw_people
 from clients.page_signals import signal
@@ -27,10 +28,11 @@ from clients.page_trust import draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
-from core.errors import KeyChanged, NobodyHere, PeerBlocked, SecureChatError
+from core.errors import BrokerUnreachable, KeyChanged, NobodyHere, PeerBlocked, SecureChatError
 from core.names import EVERYONE
 
 _WAITING_MS: Final = 500  # somebody sits there and waits for a connection, or a file
+_NEWS_MAX: Final = 3  # conversations with something new that an empty one points to; the list beside it has them all
 _BACK_SHOWN: Final = 8.0  # seconds for which the page says that the connection is back
 _SUITES: Final = {
     Suite.HYBRID: "AES-256-GCM, with a key of its own for each message, wrapped with RSA. Up to 64 KiB.",
@@ -91,7 +93,7 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
         draw_people(chat)
     with head:
         if chat.search:
-            page_search.draw_head(chat.search)
+            page_search.draw_head(chat, chat.search)
         else:
             draw_head(chat)
     if chat.search:
@@ -103,7 +105,7 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
         signal(
             received=chat.received,
             elsewhere=sum(chat.unread.values()),
-            composer="" if chat.search else _composer_key(chat, chat.current),
+            field=_field(chat),
             goto=chat.goto,
             asked=chat.asked,
         )
@@ -141,30 +143,42 @@ def _log(chat: Chat, lines: tuple[Line, ...], *, ended: bool) -> None:
 
 
 def _empty(chat: Chat) -> None:
-    for name, count in chat.unread.items():
+    _news(chat)
+    online = chat.client.status.state is ConnectionState.ONLINE  # else there is enough to read
+    if online and not (chat.unread and chat.current == EVERYONE):
+        _silence(chat)
+
+
+def _news(chat: Chat) -> None:
+    for name, count in list(chat.unread.items())[:_NEWS_MAX]:
         said = "1 new message" if count == 1 else f"{count} new messages"
+        where = "to everyone" if name == EVERYONE else f"from {literal(name)}"
         with st.container(key=f"news-{name}", horizontal_alignment="center"):
-            st.button(f"{said} from {literal(name)}", key=f"read-{name}", type="primary", on_click=chat.open, args=(name,))
+            st.button(f"{said} {where}", key=f"read-{name}", type="primary", on_click=chat.open, args=(name,))
+
+
+def _silence(chat: Chat) -> None:
     me, peer = chat.client.user, chat.current
     here = {other.user for other in chat.client.users()}
-    taken = {me, *here, *(other.user for other in chat.client.audience())}
-    guest = next((name for name in ("carol", "dave", "erin", "frank") if name not in taken), "zoe")
-    if peer == EVERYONE:
-        title, how = "Nothing has been said yet.", "Write to everyone who is here, or have a terminal write to you:"
-    elif peer in here:
-        st.html(f'<div class="sc-empty"><b>Nothing has been said yet.</b>What you write, only {plain(peer)} can read.</div>')
-        return
+    if peer in here:
+        _say_empty("Nothing has been said yet.", f"What you write, only {peer} can read.")
+    elif peer != EVERYONE:
+        _say_empty(f"{peer} is not here.", f"If {peer} is a profile, the broker keeps what you write until they come.")
     else:
-        title, how, guest = f"{peer} is not here.", f"Whoever takes the name {peer} can write to you from a terminal:", peer
+        _say_empty("Nothing has been said yet.", "Write to everyone who is here, or have a terminal write to you:")
+        taken = {me, *here, *(other.user for other in chat.client.audience())}
+        guest = next((name for name in ("carol", "dave", "erin", "frank") if name not in taken), "zoe")
+        broker = "" if chat.broker_is_local else f" --broker {chat.client.broker.url}"
+        line = f"{cli_command()} --as {guest}{broker} send {me} 'hello from a terminal'"
+        st.code(line, language=None, wrap_lines=True)
+
+
+def _say_empty(title: str, how: str) -> None:
     st.html(f'<div class="sc-empty"><b>{plain(title)}</b>{plain(how)}</div>')
-    broker = "" if chat.broker_is_local else f" --broker {chat.client.broker.url}"
-    st.code(f"{cli_command()} --as {guest}{broker} send {me} 'hello from a terminal'", language=None, wrap_lines=True)
 
 
 def _connection(chat: Chat) -> None:
-    status, now = chat.client.status, time.time()
-    waiting = len(chat.waiting())
-    keep = f" {_count(waiting)} here and will be sent then." if waiting else " You can write meanwhile: messages wait here."
+    status, now, keep = chat.client.status, time.time(), _kept_meanwhile(chat)
     match status.state:
         case ConnectionState.CONNECTING:
             doing = "Connecting to" if chat.client.kid else "Making an RSA key pair, then connecting to"
@@ -172,8 +186,12 @@ def _connection(chat: Chat) -> None:
         case ConnectionState.OFFLINE:
             gone = max(0.0, now - status.since)
             why = f"Not connected for {lasting(gone)}." if gone >= 1 else "Not connected."
-            hint = f" {status.error.advice}" if status.error and status.error.advice else ""
-            _panel("sc-bad", why, f" {status.why} It is tried again and again.{hint}{keep}")
+            silent = status.error is None or type(status.error) is BrokerUnreachable
+            start = broker_command(chat.client.broker) if silent else ""
+            hint = "To start the broker again:" if start else advice(status.error) if status.error else ""
+            _panel("sc-bad", why, f"{keep} {status.why} It is tried again and again. {hint}")
+            if start:
+                st.code(start, language=None, wrap_lines=True)
             st.button("Try again now", key="retry", on_click=chat.client.retry_now)
             chat.offline_since = status.since
         case ConnectionState.ONLINE:
@@ -185,8 +203,12 @@ def _connection(chat: Chat) -> None:
             pass
 
 
-def _count(waiting: int) -> str:
-    return "1 message waits" if waiting == 1 else f"{waiting} messages wait"
+def _kept_meanwhile(chat: Chat) -> str:
+    if waiting := len(chat.waiting()):
+        return f" {'1 message waits' if waiting == 1 else f'{waiting} messages wait'} here and will be sent then."
+    if chat.current == EVERYONE and not chat.client.audience():
+        return " To everyone you can write once it is known who is here."
+    return " You can write meanwhile: messages wait here."
 
 
 def _panel(kind: str, title: str, text: str) -> None:
@@ -211,6 +233,13 @@ def _send_again(chat: Chat, line: Line, to: list[str]) -> None:
 
 def _composer_key(chat: Chat, conversation: str) -> str:
     return f"write-{chat.opened.index(conversation)}"
+
+
+def _field(chat: Chat) -> str:
+    """The key of the field that is to have the focus; empty where none is."""
+    if has_ended(chat.client.status):
+        return page_connect.field_again(chat.client)
+    return "" if chat.search else _composer_key(chat, chat.current)
 
 
 def _composers(chat: Chat) -> None:
@@ -250,10 +279,15 @@ def _say(chat: Chat, conversation: str, text: str, suite: Suite) -> SecureChatEr
             unknown = chat.client.status.state is not ConnectionState.ONLINE
             why = "who is here is known once the connection stands. What you wrote stays below."
             chat.refusals[conversation] = ("Not sent:", why) if unknown else (str(error), "What you wrote stays below.")
-        elif isinstance(error, (KeyChanged, PeerBlocked)):  # what to do about it stands above
+        elif has_ended(chat.client.status):
+            how = "unlock it" if chat.client.profile else "connect"
+            chat.refusals[conversation] = ("Not sent:", f"{how} above first. What you wrote stays below.")
+        elif isinstance(error, KeyChanged):  # what to do about it stands above
             chat.refusals[conversation] = ("Not sent:", "decide above first.")
+        elif isinstance(error, PeerBlocked):
+            chat.refusals[conversation] = ("Not sent:", "unblock them above first.")
         else:
-            chat.refusals[conversation] = (str(error), error.advice)
+            chat.refusals[conversation] = (str(error), advice(error))
         return error
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Final
@@ -15,12 +16,15 @@ from clients.config_file import with_config
 from clients.discovery import choose_broker
 from clients.page_broker import local_broker, say_error, typed_broker, wait_for_broker
 from clients.page_log import plain
-from clients.page_state import Chat, begin_chat
+from clients.page_state import Chat, begin_chat, current_chat, end_chat
 from core.address import BrokerAddress
-from core.errors import ConfigBroken, NoBrokerFound, SecureChatError
+from core.errors import BadName, ConfigBroken, NameTaken, NoBrokerFound, SecureChatError
 from core.names import normalise_name
 
 _NAME, _BROKER, _ERROR, _WHO = "name", "broker", "connect_error", "who"
+_FIRST_ANSWER: Final = 2.0  # seconds for which the form waits, so that who is refused has not begun to write elsewhere
+_TAKEN: Final = "Take another name. If it is your profile: choose Profile."
+_TAKEN_SINCE: Final = "Take another name. If it is your profile: press Leave, then choose Profile."
 _GUEST: Final = "Guest"
 _PROFILE: Final = "Profile"
 
@@ -55,10 +59,15 @@ def _guest() -> None:
         st.session_state[_NAME] = st.query_params.get("as", "")
     if found and not st.session_state.get(_BROKER):
         st.session_state[_BROKER] = found
+    error: SecureChatError | None = st.session_state.get(_ERROR)
+    of_name = isinstance(error, (BadName, NameTaken))
     with st.form("connect_form"):
         st.text_input("Your name", key=_NAME, placeholder="alice", autocomplete="username")
+        if of_name:
+            say_error(error, hint=_TAKEN if isinstance(error, NameTaken) else "")
         st.text_input("Broker", key=_BROKER, placeholder="securechat://HOST:PORT/KEY", autocomplete="off")
-        say_error(st.session_state.get(_ERROR))
+        if not of_name:
+            say_error(error)
         st.form_submit_button("Connect", type="primary", width="stretch", on_click=_connect)
     if trouble is not None:
         say_error(trouble)
@@ -79,7 +88,7 @@ def show_again(chat: Chat) -> None:
     """
     status, profile = chat.client.status, chat.client.profile
     if status.state is not ConnectionState.CLOSED:
-        say_error(status.error)
+        say_error(status.error, hint=_TAKEN_SINCE if isinstance(status.error, NameTaken) and not profile else "")
     elif profile:
         _gone(f"{profile.user} is locked.", "The tab was away for too long. Unlock it; what you had typed is still here.")
     else:
@@ -92,6 +101,11 @@ def show_again(chat: Chat) -> None:
         page_unlock.show_again(chat.client)
     else:
         _guest_again(chat.client.user, lambda: _attempt(st.session_state[_NAME], chat.client.broker))
+
+
+def field_again(client: ChatClient) -> str:
+    """The key of the field to write in, to come back."""
+    return page_unlock.FIELD if client.profile else _NAME
 
 
 def _gone(title: str, text: str) -> None:
@@ -112,7 +126,7 @@ def _connect() -> None:
 
 
 def _attempt(typed: str, broker: str | BrokerAddress) -> None:
-    user = normalise_name(typed)
+    user, first = normalise_name(typed), current_chat() is None
     try:
         address = broker if isinstance(broker, BrokerAddress) else typed_broker(broker) or choose_broker(None, {})
         client = ChatClient(user, address, events=False)
@@ -126,6 +140,17 @@ def _attempt(typed: str, broker: str | BrokerAddress) -> None:
     st.query_params.from_dict({"as": user})
     note = f"'{typed.strip()}' became '{user}': names are lower-case" if user != typed.strip() else ""
     begin_chat(client, note=note, broker_is_local=local_broker()[0] == address.url)
+    if first:
+        _wait_for_answer(client)
+
+
+def _wait_for_answer(client: ChatClient) -> None:
+    """Stay on the form, with the reason, if the broker refuses at once."""
+    with contextlib.suppress(SecureChatError):  # whatever it is, the page tells it
+        client.wait_ready(_FIRST_ANSWER)
+    if client.status.state is ConnectionState.REFUSED:
+        st.session_state[_ERROR] = client.status.error
+        end_chat()
 
 
 def prefill(client: ChatClient) -> None:

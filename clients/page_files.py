@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit import runtime
 
 from clients.chronicle import ConnectionState
+from clients.page_hints import advice
 from clients.page_log import FileLine, literal, plain
 from clients.page_state import Chat
 from clients.page_trust import trust_of
@@ -165,5 +166,5 @@ def _bar(transfer: Transfer, instead: str = "") -> str:
 
 def _failure(transfer: Transfer, left: str = "") -> str:
     error: SecureChatError | None = transfer.error
-    advice = " ".join(part for part in (error.advice if error else "", left) if part)
-    return f'<div class="sc-why sc-failed" role="alert"><b>{plain(transfer.why)}</b> {plain(advice)}</div>'
+    what_now = " ".join(part for part in (advice(error) if error else "", left) if part)
+    return f'<div class="sc-why sc-failed" role="alert"><b>{plain(transfer.why)}</b> {plain(what_now)}</div>'

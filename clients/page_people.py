@@ -49,7 +49,7 @@ def _found(chat: Chat) -> None:
 
 def _row(chat: Chat, name: str, dot: str, aside: str, peer: Peer | None = None) -> None:
     label = [dot] if dot else []
-    label.append("**Everyone**" if name == EVERYONE else literal(name))
+    label.append("**Everyone**" if name == EVERYONE else f"*{literal(name)}*")  # the style sheet shortens what is in <em>
     if name != EVERYONE and (shown := mark(trust_of(chat, name, peer))):
         label.append(shown)
     if aside:
@@ -94,11 +94,17 @@ def draw_head(chat: Chat) -> None:
     else:
         about = f"here · {peer.kind.value}"
     how = "" if chat.current == EVERYONE else badge(trust_of(chat, chat.current, peer))
-    elsewhere = "".join(
-        f"<span class='sc-elsewhere'>{count} new in {plain(name)}</span>" for name, count in chat.unread.items()
-    )
-    st.html(f'<div class="sc-head"><b>{plain(title)}</b><span>{plain(about)}</span>{how}{elsewhere}</div>')
+    st.html(f'<div class="sc-head"><b>{plain(title)}</b><span>{plain(about)}</span>{how}</div>')
     draw_verify(chat)
+    _draw_elsewhere(chat)
+
+
+def _draw_elsewhere(chat: Chat) -> None:
+    """One press to what is unread elsewhere, for a phone: there the sidebar is out of sight."""
+    for name, count in list(chat.unread.items())[:1]:
+        where = "to everyone" if name == EVERYONE else f"from {literal(name)}"
+        more = f", and in {len(chat.unread) - 1} more" if len(chat.unread) > 1 else ""
+        st.button(f"{count} new {where}{more}", key="elsewhere", type="tertiary", on_click=chat.open, args=(name,))
 
 
 def _company(names: list[str]) -> str:

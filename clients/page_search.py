@@ -7,13 +7,14 @@ from typing import Final
 import streamlit as st
 
 from clients.finding import FOUND_MAX, Found, find
-from clients.page_log import body, literal, plain
+from clients.page_log import body, line_id, literal, plain
 from clients.page_state import SHOWN_FIRST, Chat, Search
 from clients.view import clock, day
 from core.errors import SecureChatError
 from core.names import EVERYONE
 
 _FIELD: Final = "search"
+_TOP: Final = "found"  # what the page's script brings into sight: Streamlit would follow the end of what was found
 
 
 def draw_field(chat: Chat) -> None:
@@ -42,19 +43,22 @@ def _look(chat: Chat) -> None:
         chat.search = Search(text, tuple(found), more)
     except SecureChatError as error:
         chat.search = Search(text, (), more=False, error=error)
+    chat.goto, chat.asked = _TOP, chat.asked + 1
 
 
-def draw_head(search: Search) -> None:
+def draw_head(chat: Chat, search: Search) -> None:
     """Draw what was searched for, and how much was found."""
     count = len(search.found)
     about = "nothing was found" if not count else "1 message" if count == 1 else f"{count} messages"
     if search.more:
         about = f"the newest {FOUND_MAX} messages; search for more of the text to see others"
     st.html(f'<div class="sc-head"><b>“{plain(search.text)}”</b><span>{about}</span></div>')
+    st.button("Back to the conversation", key="found-back", type="tertiary", on_click=chat.open, args=(chat.current,))
 
 
 def draw_found(chat: Chat, search: Search) -> None:
     """Draw what was found."""
+    st.html(f'<div id="{line_id(_TOP)}"></div>')
     if search.error:
         st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(search.error))}</b></div>')
     elif not search.found:
@@ -63,7 +67,6 @@ def draw_found(chat: Chat, search: Search) -> None:
     with st.container(key="found", gap=None):
         for found in search.found:
             _draw(chat, found)
-    st.button("Back to the conversation", key="found-back", type="tertiary", on_click=chat.open, args=(chat.current,))
 
 
 def _draw(chat: Chat, found: Found) -> None:

@@ -12,20 +12,20 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, composer: null, asked: 0 };
+  const state = { data, seen: data.received, field: null, asked: 0 };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
     const wanted = (count ? `(${count}) ` : "") + "SecureChat";
     if (document.title !== wanted) document.title = wanted;
   };
-  // The composer may be drawn, or be shown, only after this: then the focus follows as soon as it is there, unless the
+  // The field may be drawn, or be shown, only after this: then the focus follows as soon as it is there, unless the
   // person has begun to write elsewhere by then.
   state.focus = () => {
-    const writing = document.activeElement?.matches("input, textarea");
-    if (!state.composer) return;
-    const composer = document.querySelector(`.st-key-${state.composer} textarea`);
-    if (!writing && composer?.checkVisibility()) composer.focus();
+    const writing = document.activeElement?.matches("input, textarea") && document.activeElement.value;
+    if (!state.field) return;
+    const field = document.querySelector(`.st-key-${state.field} :is(textarea, input:not([type=file]))`);
+    if (!writing && field?.checkVisibility()) field.focus();
     else if (!writing) return;
     state.body.disconnect();
   };
@@ -96,9 +96,9 @@ export default function ({ data }) {
   state.data = data;
   state.title();
   state.follow();
-  if (state.composer !== data.composer) {
-    state.composer = data.composer;
-    state.startAt(Boolean(data.composer));
+  if (state.field !== data.field) {
+    state.field = data.field;
+    state.startAt(data.field.startsWith("write-"));
     if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) {
@@ -121,11 +121,12 @@ export default function ({ data }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(*, received: int, elsewhere: int, composer: str, goto: str, asked: int) -> None:
+def signal(*, received: int, elsewhere: int, field: str, goto: str, asked: int) -> None:
     """Tell the page's script what it cannot know.
 
-    How many messages came in all, how many are unread elsewhere, which composer is in use (none has an empty name), the key
-    of the line that the person asked to see last, and how many times they asked to see one.
+    How many messages came in all, how many are unread elsewhere, the key of the field to write in (none has an empty one;
+    a composer's begins with ``write-``), the key of the line that the person asked to see last, and how many times they
+    asked to see one.
     """
-    data = {"received": received, "elsewhere": elsewhere, "composer": composer, "goto": goto, "asked": asked}
+    data = {"received": received, "elsewhere": elsewhere, "field": field, "goto": goto, "asked": asked}
     _component(key="signals", data=data)

@@ -24,6 +24,10 @@ _RULES: Final = """
 .stMainBlockContainer { padding-top: .75rem; padding-bottom: 1rem; max-width: 52rem; }
 [data-testid="stBottomBlockContainer"] { padding: .25rem 1rem 1rem; max-width: 52rem; }
 .stAppHeader { background: transparent; }
+/* Nothing of it can be seen but its buttons, so nothing else of it may be in the way of what lies below. */
+.stAppHeader, .stAppHeader :not(button, button *) { pointer-events: none !important; }
+.stAppHeader button { pointer-events: auto; }
+[data-testid="InputInstructions"] { display: none; }
 [data-testid="stSidebarUserContent"] { padding-top: 0; padding-bottom: 1rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
 .st-key-refresh, .st-key-refresh_broker, .st-key-signals { position: absolute; width: 0; height: 0; overflow: hidden; }
@@ -56,8 +60,8 @@ _RULES: Final = """
 .sc-head { font-size: .85rem; line-height: 1.35; overflow-wrap: anywhere; }
 .sc-head b { display: block; font-size: 1.15rem; font-weight: 650; }
 .sc-renewed { color: var(--sc-quiet); font-weight: 400; }
-.sc-head span:not(.sc-warn, .sc-verified, .sc-elsewhere) { color: var(--sc-quiet); }
-.sc-head .sc-elsewhere { display: none; }
+.sc-head span:not(.sc-warn, .sc-verified) { color: var(--sc-quiet); }
+.st-key-elsewhere { display: none; }
 .sc-head :is(.sc-warn, .sc-verified, .sc-renewed)::before { content: "· "; color: var(--sc-quiet); margin-left: .3em; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
 .sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
@@ -70,7 +74,7 @@ _RULES: Final = """
 .sc-how { margin: 0; }
 .sc-number { display: grid; grid-template-columns: repeat(4, max-content); gap: .4rem .7rem; font-size: 1.1rem; }
 
-.st-key-again { align-items: flex-end; }
+.st-key-again { align-self: flex-end; }
 .st-key-log { padding-bottom: .5rem; }
 .sc-day { display: flex; align-items: center; gap: .8rem; margin: 1rem 0 .6rem; color: var(--sc-quiet); font-size: .78rem; }
 .sc-day::before, .sc-day::after { content: ""; flex: 1; border-top: 1px solid var(--sc-line); }
@@ -136,7 +140,13 @@ _RULES: Final = """
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
 [class*="st-key-to-"] button, [class*="st-key-to-"] button > * { justify-content: flex-start; text-align: left; }
 [class*="st-key-to-"] button { min-height: 2.25rem; padding: .3rem .75rem; }
-[class*="st-key-to-"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+/* A long name is shortened; what stands beside it is not. */
+[class*="st-key-to-"] button :is(div, span):has(p) { flex: 1; min-width: 0; }
+[class*="st-key-to-"] button p { display: flex; align-items: center; gap: .4rem; width: 100%; white-space: nowrap; }
+[class*="st-key-to-"] button p > * { flex: none; }
+[class*="st-key-to-"] button p > em { flex: 0 1 auto; font-style: normal; min-width: 0; overflow: hidden;
+  text-overflow: ellipsis; }
+[class*="st-key-to-"] .stMarkdownBadge { margin-left: auto; }
 
 @media (max-width: 768px) {
   .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
@@ -144,7 +154,8 @@ _RULES: Final = """
   .st-key-head button, .st-key-me button, [class*="st-key-hit-"] button { min-height: 2.5rem; }
   .sc-keys { grid-template-columns: 1fr; gap: 0; }
   .sc-keys span { margin-bottom: .3rem; }
-  .sc-head span.sc-elsewhere { display: block; color: var(--sc-accent); font-weight: 600; }
+  .st-key-elsewhere { display: block; }
+  .st-key-elsewhere button { justify-content: flex-start; text-align: left; color: var(--sc-good); }
 }
 """
 

@@ -28,6 +28,7 @@ from core.names import check_name, normalise_name
 
 _PROFILE: Final = "profile"  # in the page's address, too
 _BROKER, _PASSPHRASE = "profile_broker", "passphrase"
+FIELD: Final = _PASSPHRASE  # what is written in to come back
 _NAME, _FIRST, _SECOND, _INVITE = "new_name", "new_passphrase", "new_passphrase_again", "new_broker"
 _ERROR, _MAKE_ERROR, _MADE = "unlock_error", "make_error", "made"
 

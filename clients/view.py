@@ -17,7 +17,7 @@ _TICKS: Final = {
     Outcome.SENT: "… sent",
     Outcome.STORED: "✓ stored",
     Outcome.DELIVERED: "✓✓ delivered",
-    Outcome.ABSENT: "✗ not connected",
+    Outcome.ABSENT: "✗ was not here",
     Outcome.GONE: "✗ left before taking it",
     Outcome.FULL: "✗ their mailbox is full",
     Outcome.RATE: "… slowed down by the broker",

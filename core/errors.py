@@ -386,6 +386,8 @@ class FileUnwritable(FileFailed):
 class NoRoomForFile(FileFailed):
     """The broker does not take {name}: {why}. Nothing was sent."""
 
+    hint = "Ask whoever runs the broker, or wait until older files have expired."
+
 
 class FileGone(FileFailed):
     """The broker does not have {name}, or no longer."""

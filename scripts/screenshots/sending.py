@@ -50,7 +50,7 @@ def files(studio: Studio) -> None:
         small = studio.home / "slides.pdf"
         small.write_bytes(os.urandom(2_400_000))
         attach(page, "bob", small)
-        studio.shoot(page, "over-quota", "its room for files is used up")
+        studio.shoot(page, "over-quota", "your room for files there is used up")
     assert bob
 
 

@@ -47,7 +47,7 @@ def alone_and_together(studio: Studio) -> None:
         choose(page, "carol")
         studio.dismiss("carol")
         expect(page.get_by_text("not here now")).to_be_visible()
-        write(page, "carol", "Yes, at twelve.", word="not connected")
+        write(page, "carol", "Yes, at twelve.", word="was not here")
         again = studio.person("carol")
         studio.shoot(page, "not-sent", page.get_by_role("button", name="Send again to carol"))
         _say(again, _TABLE, "alice")

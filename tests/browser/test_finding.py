@@ -47,6 +47,12 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     assert page.evaluate(IN_SIGHT, "line 7.")
     expect(page.get_by_placeholder("Search messages")).to_have_value("")
 
+    search(page, "line")  # what is found begins with the newest, and the page with what is found
+    expect(page.get_by_text("line 79.")).to_be_in_viewport()
+    wait_for_refreshes(page, 2)
+    expect(page.get_by_text("line 79.")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Back to the conversation")).to_be_in_viewport()
+
     search(page, "nothing like this")
     expect(page.get_by_text("Nothing in what was said since you connected contains this.")).to_be_visible()
     page.get_by_role("button", name="Back to the conversation").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import Final
 
 import pytest
@@ -206,16 +207,22 @@ def test_long_texts_are_folded_and_long_logs_shown_from_their_end(tabs: Tabs, gu
     expect(page.locator(".st-key-log")).to_contain_text("line 5.")
 
 
-def test_a_name_in_use_is_refused_and_what_was_typed_is_kept(tabs: Tabs, guest: GuestFactory) -> None:
+def test_a_name_that_is_refused_late_is_changed_and_what_was_typed_is_kept(
+    tabs: Tabs, guest: GuestFactory, broker: BrokerProcess
+) -> None:
     guest("rupert")
     page = tabs.open()
+    broker.process.send_signal(signal.SIGSTOP)  # until the page waits for an answer no longer, and shows the chat
     connect(page, " Rupert ")
     composer = page.get_by_placeholder("Message everyone")
-    composer.fill("do not lose me")
+    expect(composer).to_be_focused()
+    broker.process.send_signal(signal.SIGCONT)
     expect(page.get_by_text("The name 'rupert' is in use by somebody else, or belongs to a profile.")).to_be_visible()
     name = page.get_by_label("Your name")
+    expect(name).to_be_focused()
     expect(name).to_have_value("rupert")
     expect(page.get_by_text("names are lower-case")).to_be_visible()
+    composer.fill("do not lose me")
     name.fill("not a name")
     page.get_by_role("button", name="Connect").click()
     expect(page.get_by_text("'not a name' is not a username.")).to_be_visible()
@@ -281,3 +288,31 @@ def test_it_can_be_used_at_the_width_of_a_phone(tabs: Tabs, guest: GuestFactory)
     assert page.evaluate("document.querySelector('.stMain').scrollWidth <= innerWidth")
     expect(page.get_by_placeholder("Message xavier")).to_be_in_viewport()
     expect(page.locator(".st-key-head")).to_be_in_viewport()
+
+
+def test_what_is_new_elsewhere_is_within_reach_of_a_thumb(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("yvonne", width=390, height=780)
+    for name in ("adam", "bert", "carl"):
+        guest(name).send("psst", "yvonne")
+    there = page.locator(".st-key-elsewhere").get_by_role("button")
+    expect(there).to_contain_text(", and in 2 more")
+    head = page.locator(".st-key-head").bounding_box()
+    assert head
+    assert head["height"] < 130
+    there.click()
+    expect(page.locator(".sc-theirs")).to_contain_text("psst")
+
+
+def test_a_long_name_hides_nothing_that_stands_beside_it(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("zoe")
+    name = "a-name-that-is-as-long-as-it-may"
+    guest(name).send("for you", "zoe")
+    row = page.locator(f".st-key-to-{name}")
+    expect(row.locator(".stMarkdownBadge")).to_have_text("1")
+    assert row.evaluate(
+        """row => {
+          const inside = row.querySelector("button").getBoundingClientRect();
+          const count = row.querySelector(".stMarkdownBadge").getBoundingClientRect();
+          return count.left > inside.left && count.right < inside.right && count.width > 0;
+        }"""
+    )

@@ -87,7 +87,7 @@ def test_commands(env: Env, bob: Running, tmp_path: Path) -> None:
         alice.press("/to nobody-here" + ENTER)
         alice.has("nobody-here is not here now")
         alice.press("hello?" + ENTER)
-        alice.has("not sent to nobody-here: not connected: hello?")
+        alice.has("not sent to nobody-here: was not here: hello?")
         alice.press("/to bob" + ENTER + "never mind" + ENTER)
         assert got(bob, "never mind")["from"] == "alice"
         alice.press("/save" + ENTER)
@@ -248,7 +248,7 @@ def test_an_outage_is_told_once_and_what_was_typed_meanwhile_is_sent(town: tuple
         broker = BrokerProcess(folder, port=broker.address.port)
         with chatting(env, "chat", "bob", prompt="bob>") as again:  # and bob, a guest, is not here any more
             again.has("alice [… queued]: too late")
-            again.has("not sent to bob: not connected: too late")
+            again.has("not sent to bob: was not here: too late")
     finally:
         broker.close()
 
@@ -304,7 +304,7 @@ def test_5_the_broker_had_no_room_for_a_file(tmp_path: Path) -> None:
         chatting(broker.env, "--as", "alice", "chat", "bob", prompt="bob>") as chat,
     ):
         chat.press(f"/file {tmp_path}/report.bin" + ENTER)
-        chat.has("its room for files is used up")
+        chat.has("your room for files there is used up")
         chat.press("/users" + ENTER + CTRL_D)
         assert chat.wait() == 5
         assert "not sent" not in chat.text

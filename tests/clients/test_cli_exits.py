@@ -226,7 +226,7 @@ def test_2_a_text_that_looks_like_an_option(env: dict[str, str], bob: Running) -
 
 
 def test_6_absent_and_taken_and_nobody(env: dict[str, str], tmp_path: Path, bob: Running) -> None:
-    check(cli(env, "send", "nobody-here", "hi"), 6, "not connected")
+    check(cli(env, "send", "nobody-here", "hi"), 6, "was not here")
     check(cli(env, "--as", "bob", "send", "bob", "hi"), 6, "in use by somebody else")
     check(cli(env, "--as", "bob", "listen"), 6, "in use by somebody else")
     with BrokerProcess(tmp_path) as empty:
@@ -247,7 +247,7 @@ def test_6_the_name_was_taken_while_the_broker_was_away(tmp_path: Path) -> None:
 
 def test_7_only_some(env: dict[str, str], bob: Running) -> None:
     sent = cli(env, "--as", "alice", "send", "--json", "bob", "nobody-here", "partly")
-    check(sent, 7, "not connected")
+    check(sent, 7, "was not here")
     assert sent.data[0]["recipients"] == {"bob": "delivered", "nobody-here": "absent"}
     assert sent.data[0]["exit"] == 7
     got(bob, "partly")

@@ -294,7 +294,7 @@ def test_over_quota_is_refused_with_a_sentence(env: Env, people: People, broker:
     before = blobs(broker)
     done = cli(env, "--profile", alice, "send", bob, "-f", str(path))
     assert done.code == LIMIT
-    assert "The broker does not take sparse.bin: its room for files is used up. Nothing was sent." in done.err
+    assert "The broker does not take sparse.bin: your room for files there is used up. Nothing was sent." in done.err
     assert blobs(broker) == before
 
 

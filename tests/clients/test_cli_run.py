@@ -109,10 +109,10 @@ def test_whoever_reads_the_output_has_had_enough(env: dict[str, str], bob: Runni
 def test_the_commands_exit_code_counts_and_then_the_sending(env: dict[str, str]) -> None:
     lost = cli(env, "--as", "alice", "send", "nobody-here", "--run", "--", "true")
     assert lost.code == 6
-    assert "not sent to nobody-here: not connected" in lost.err
+    assert "not sent to nobody-here: was not here" in lost.err
     lost = cli(env, "--as", "alice", "send", "nobody-here", "--run", "--", "false")
     assert lost.code == 1
-    assert "not sent to nobody-here: not connected" in lost.err
+    assert "not sent to nobody-here: was not here" in lost.err
 
 
 def test_without_a_broker_the_command_runs_all_the_same(tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ def test_what_is_in_columns_stays_so(text: str, in_columns: bool) -> None:
 
 def test_suite_and_outcome_are_told() -> None:
     (block,) = log_blocks([mine(1, bob=Outcome.DELIVERED, carol=Outcome.ABSENT), line(2, suite=Suite.CHUNKED)], 50)
-    assert "✗ not connected (1 of 2)" in block
-    assert 'title="bob: delivered\ncarol: not connected"' in block
+    assert "✗ was not here (1 of 2)" in block
+    assert 'title="bob: delivered\ncarol: was not here"' in block
     assert "hybrid" in block
     assert "chunked" in block
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from clients import page_connect
 from clients.chat import ChatClient
 from clients.chronicle import ConnectionState
 from clients.config_file import config_path
-from clients.page_broker import cli_command
 from clients.page_chat import has_ended
+from clients.page_hints import broker_command, cli_command
 from clients.page_state import DEPARTURES, Departures
 from core.address import BrokerAddress
 from core.bundle import Suite
@@ -74,11 +76,13 @@ def test_a_broker_that_does_not_answer_is_tried_again_while_messages_wait(lonely
     wait_for(lonely, ConnectionState.OFFLINE)
     assert "127.0.0.1:9" in text(lonely)
     assert "nothing answers there" in text(lonely)
-    assert "messages wait here" in text(lonely)
-    assert any(f"--broker {NOWHERE} send alice" in code.value for code in lonely.code)
+    assert "To everyone you can write once it is known who is here." in text(lonely)
+    assert "messages wait here" not in text(lonely)
+    assert not [code.value for code in lonely.code if " send alice" in code.value]  # nobody could send anything now
 
     chat_of(lonely).open("bob")
     lonely.run()
+    assert "messages wait here" in text(lonely)
     lonely.chat_input(key="write-1").set_value("for later").run()
     assert "… queued" in text(lonely)
     assert "1 message waits here" in text(lonely)
@@ -92,6 +96,21 @@ def test_a_broker_that_does_not_answer_is_tried_again_while_messages_wait(lonely
     assert lonely.text_input(key="name").value == "alice"
     assert lonely.text_input(key="broker").value == NOWHERE
     assert "chat" not in lonely.session_state
+
+
+def test_what_starts_the_broker_of_this_machine_is_said_while_none_runs(lonely: AppTest) -> None:
+    wait_for(connect(lonely, "alice", NOWHERE), ConnectionState.OFFLINE)
+    assert "To start the broker again:" in text(lonely)
+    (shown,) = [code.value for code in lonely.code if "securechat-broker" in code.value]
+    assert shown == broker_command(BrokerAddress.parse(NOWHERE))
+    assert shown.endswith("securechat-broker --host 127.0.0.1 --port 9")
+    assert "securechat-broker" not in text(lonely)
+    assert broker_command(BrokerAddress.parse(NOWHERE.replace("127.0.0.1", "chat.example.org"))) == ""
+    assert broker_command(BrokerAddress.parse(NOWHERE.replace(":9/", ":12345/"))).endswith("securechat-broker --host 127.0.0.1")
+
+
+def test_nobody_is_told_to_start_a_broker_that_runs(served: AppTest, broker: BrokerProcess) -> None:
+    assert broker_command(broker.address) == ""
 
 
 def test_the_line_to_type_is_the_short_one_only_where_the_shell_knows_it(
@@ -129,6 +148,21 @@ def test_who_has_written_elsewhere_is_one_press_away_where_nothing_was_said(serv
         assert "for you" in text(served)
 
 
+def test_much_that_is_new_elsewhere_takes_few_lines(served: AppTest, broker: BrokerProcess) -> None:
+    wait_for(connect(served, "alice"), ConnectionState.ONLINE)
+    names = [f"writer{number}" for number in range(5)]
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(ChatClient(name, broker.address, events=False)).send("psst", "alice")
+        until(lambda: len(served.run() and chat_of(served).unread) == 5)
+        assert len([one for one in served.button if (one.key or "").startswith("read-")]) == 3
+        first = next(iter(chat_of(served).unread))
+        assert served.button(key="elsewhere").label == f"1 new from {first}, and in 4 more"
+        served.button(key="elsewhere").click().run()
+        assert chat_of(served).current == first
+        assert served.button(key="elsewhere").label.endswith(", and in 3 more")
+
+
 def test_a_message_that_is_too_long_says_what_to_do(served: AppTest, broker: BrokerProcess) -> None:
     with ChatClient("bob", broker.address, events=False):
         wait_for(connect(served, "alice"), ConnectionState.ONLINE)
@@ -141,12 +175,30 @@ def test_a_message_that_is_too_long_says_what_to_do(served: AppTest, broker: Bro
         assert "hold at most" not in text(served)
 
 
-def test_a_refused_name_can_be_changed_and_what_waited_goes_out(served: AppTest, broker: BrokerProcess) -> None:
+def test_a_name_that_is_refused_at_once_is_said_under_it_on_the_form(served: AppTest, broker: BrokerProcess) -> None:
+    with ChatClient("bob", broker.address, events=False):
+        connect(served, "bob")
+        assert "chat" not in served.session_state
+        assert text(served).count("The name &#x27;bob&#x27; is in use by somebody else, or belongs to a profile.") == 1
+        assert "Take another name. If it is your profile: choose Profile." in text(served)
+        assert "--profile" not in text(served)
+        assert served.text_input(key="name").value == "bob"
+        wait_for(connect(served, "dave"), ConnectionState.ONLINE)
+        assert "in use by somebody else" not in text(served)
+
+
+def test_a_refused_name_can_be_changed_and_what_waited_goes_out(
+    served: AppTest, broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_connect, "_FIRST_ANSWER", 0.0)
     with ChatClient("bob", broker.address) as bob, ChatClient("carol", broker.address, events=False):
         connect(served, "bob")
         chat_of(served).client.send("written too early", "carol")
         wait_for(served, ConnectionState.REFUSED)
-        assert "The name &#x27;bob&#x27; is in use by somebody else, or belongs to a profile." in text(served)
+        send(served, "is it me?")
+        assert text(served).count("The name &#x27;bob&#x27; is in use by somebody else, or belongs to a profile.") == 1
+        assert "connect above first. What you wrote stays below." in text(served)
+        assert "--profile" not in text(served)
         assert "Nothing has been said yet." not in text(served)
         refused = chat_of(served).client
         assert refused.timeline("carol")[-1].text == "written too early"
@@ -168,7 +220,7 @@ def test_a_message_that_found_nobody_can_be_sent_again(served: AppTest, broker: 
     client = chat_of(served).client
     until(lambda: client.timeline("erin")[-1].outcomes["erin"].final)
     served.run()
-    assert "✗ not connected" in text(served)
+    assert "✗ was not here" in text(served)
     assert not [button for button in served.button if button.key == "again"]
     with ChatClient("erin", broker.address, events=False) as erin:
         until(lambda: any(peer.user == "erin" for peer in client.users()))

@@ -39,7 +39,7 @@ def test_what_fails_is_named_once() -> None:
     assert ticks.receipt(Receipt(message.id, "dave", Outcome.ABSENT)) is None
     assert ticks.receipt(Receipt(b"\0" * 16, "bob", Outcome.ABSENT)) is None
     assert ticks.receipt(Receipt(message.id, "carol", Outcome.DELIVERED)) is None
-    assert ticks.summary() == "✗ not connected (1 of 2)"
+    assert ticks.summary() == "✗ was not here (1 of 2)"
     assert ticks.open(message.id) is None
     ticks.sent(sent(2, "bob"))
     assert ticks.open(sent(2, "bob").id) == sent(2, "bob")

@@ -187,7 +187,7 @@ def test_history_is_searched(town: Town) -> None:
     assert texts(town.alice, "history", "--limit", "1") == ["something else"]
     assert "nothing was found" in ok(cli(town.alice, "history", "--search", "nowhere")).err
     shown = ok(cli(town.alice, "history", "carol")).out
-    assert "alice to carol [✗ not connected]: backup of carol's" in shown
+    assert "alice to carol [✗ was not here]: backup of carol's" in shown
 
 
 def test_everyone_includes_profiles_that_are_away(town: Town) -> None:

@@ -118,7 +118,7 @@ def test_a_profile_that_the_broker_does_not_know_any_more_is_of_everyone_until_i
     done = cli(alice, "--json", "send", "--everyone", "to whoever is left", "-f", str(alice_home / "plan.txt"))
     assert done.code == 7
     assert [line["recipients"] for line in done.data] == [{"bob": "stored", "erin": "absent"}] * 2
-    assert done.err.count("not sent to erin: not connected") == 2
+    assert done.err.count("not sent to erin: was not here") == 2
     assert done.err.count("hint: who is gone for good is left out of everyone by: securechat-cli block erin") == 1
     with contextlib.closing(OpenProfile(alice_home, "alice", None)) as profile:
         later = compose(
