@@ -50,13 +50,7 @@ def show(chat: Chat) -> None:
         me = st.container()
         page_search.draw_field(chat)
         people = st.container(key="people", gap="xsmall")
-        st.radio(
-            "Encryption of what you send",
-            list(_SUITES),
-            key="suite",
-            format_func=SUITE_NAMES.__getitem__,
-            captions=list(_SUITES.values()),
-        )
+        _encryption()
         label, what = (
             ("Lock", "Unlock it to come back.") if chat.client.profile else ("Leave", "This guest's keys are deleted.")
         )
@@ -68,6 +62,20 @@ def show(chat: Chat) -> None:
     _composers(chat)
     if chat.comparing:
         show_number(chat, chat.comparing)
+
+
+def _encryption() -> None:
+    """Draw the choice that few will change, out of the way of others."""
+    chosen: Suite = st.session_state.get("suite", Suite.HYBRID)
+    with st.expander(f"Encryption: {SUITE_NAMES[chosen]}", key="encryption"):
+        st.radio(
+            "Encryption of what you send",
+            list(_SUITES),
+            key="suite",
+            format_func=SUITE_NAMES.__getitem__,
+            captions=list(_SUITES.values()),
+            label_visibility="collapsed",
+        )
 
 
 def has_ended(status: ConnectionStatus) -> bool:

@@ -155,7 +155,7 @@ def _is_in_columns(text: str) -> bool:
 
 def _meta(line: Line) -> str:
     parts = [f"<time>{clock(line.when)}</time>"]
-    if line.suite is not None:
+    if line.suite not in (None, Suite.HYBRID):  # what is the rule is not repeated in each line
         parts.append(f'<span class="sc-suite">{SUITE_NAMES[line.suite]}</span>')
     if line.outcomes:
         each = "\n".join(f"{user}: {outcome_word(outcome)}" for user, outcome in sorted(line.outcomes.items()))
