@@ -46,7 +46,8 @@ const begin = (data) => {
     if (!line) return;
     state.lines.disconnect();
     line.scrollIntoView({ block: "center" });
-    line.animate([{ background: "#14938a44" }, { background: "transparent" }], 3000);
+    const easing = matchMedia("(prefers-reduced-motion: reduce)").matches ? "steps(1, end)" : "linear";
+    line.animate([{ background: "#14938a44" }, { background: "transparent" }], { duration: 3000, easing });
   };
   state.letGo = () => {
     state.held = "";

@@ -14,9 +14,11 @@ LOGO: Final = (
 
 _RULES: Final = """
 :root {
-  --sc-accent: #14938a; --sc-good: #14938a; --sc-wait: #b7791f; --sc-bad: #d64545;
+  --sc-accent: #14938a; --sc-wait: #b7791f;
+  /* Text in these can be read on the page, the sidebar and a message, in either theme: WCAG AA. */
+  --sc-good: light-dark(#0b5f58, #5fd0c2); --sc-bad: light-dark(#b3261e, #f28b82); --sc-on: light-dark(#fff, #0b1413);
   --sc-line: color-mix(in srgb, currentColor 14%, transparent);
-  --sc-quiet: color-mix(in srgb, currentColor 62%, transparent);
+  --sc-quiet: color-mix(in srgb, currentColor 68%, transparent);
 }
 /* What sticks to the top must hide what scrolls below it, in either theme's colour. */
 .stAppViewContainer, .stAppViewContainer > div:has(> .stMain), .stMain, .stMainBlockContainer, .stMainBlockContainer > div,
@@ -53,7 +55,10 @@ _RULES: Final = """
 .sc-dot.connecting { background: var(--sc-wait); animation: sc-pulse 1.2s ease-in-out infinite; }
 .sc-dot.offline, .sc-dot.refused, .sc-dot.closed { background: var(--sc-bad); }
 @keyframes sc-pulse { 50% { opacity: .25; } }
-@media (prefers-reduced-motion: reduce) { .sc-dot.connecting { animation: none; } }
+@media (prefers-reduced-motion: reduce) {
+  .sc-dot.connecting { animation: none; }
+  .sc-bar i { transition: none !important; }
+}
 
 [data-testid="stLayoutWrapper"]:has(> .st-key-head) { position: sticky; top: 0; z-index: 5; }
 .st-key-head { border-bottom: 1px solid var(--sc-line); padding: .6rem 0 .4rem; }
@@ -64,7 +69,7 @@ _RULES: Final = """
 .st-key-elsewhere { display: none; }
 .sc-head :is(.sc-warn, .sc-verified, .sc-renewed)::before { content: "· "; color: var(--sc-quiet); margin-left: .3em; }
 .sc-warn { color: var(--sc-bad); font-weight: 600; }
-.sc-verified { color: color-mix(in srgb, var(--sc-good) 75%, currentColor); font-weight: 600; }
+.sc-verified { color: var(--sc-good); font-weight: 600; }
 
 .sc-decide p { margin: .35rem 0 .5rem; font-size: inherit; }
 .sc-keys { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; align-items: baseline; }
@@ -75,6 +80,14 @@ _RULES: Final = """
 .sc-number { display: grid; grid-template-columns: repeat(4, max-content); gap: .4rem .7rem; font-size: 1.1rem; }
 
 .st-key-again { align-self: flex-end; }
+/* A short conversation stands at the bottom, beside where one writes; what was found begins at the top. */
+.stMain > .stMainBlockContainer { flex: 1 0 auto; display: flex; flex-direction: column; }
+.stMain > .stMainBlockContainer + div { flex: none; }
+.stMainBlockContainer > .stVerticalBlock { flex: 1; }
+[data-testid="stLayoutWrapper"]:has(> .stVerticalBlock > [data-testid="stLayoutWrapper"] > .st-key-script) { flex: 1; }
+[data-testid="stLayoutWrapper"] > .stVerticalBlock:has(> [data-testid="stLayoutWrapper"] > .st-key-script) { flex: 1; }
+.stVerticalBlock:has(> [data-testid="stLayoutWrapper"] > .st-key-script):not(:has(.st-key-found)) {
+  justify-content: flex-end; }
 .st-key-log { padding-bottom: .5rem; }
 .sc-day { display: flex; align-items: center; gap: .8rem; margin: 1rem 0 .6rem; color: var(--sc-quiet); font-size: .78rem; }
 .sc-day::before, .sc-day::after { content: ""; flex: 1; border-top: 1px solid var(--sc-line); }
@@ -90,13 +103,18 @@ _RULES: Final = """
 .sc-theirs .sc-bubble { border-bottom-left-radius: .25rem; }
 .sc-mine .sc-bubble { border-bottom-right-radius: .25rem; background: color-mix(in srgb, var(--sc-accent) 24%, transparent); }
 .sc-text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.45; tab-size: 4; unicode-bidi: plaintext; }
-.sc-columns { white-space: pre; overflow-x: auto; min-width: 0; font-size: .82rem; tab-size: 8; }
+.sc-columns { white-space: pre; overflow-x: auto; min-width: 0; font-size: .82rem; tab-size: 8; scrollbar-width: thin; }
+/* As long as there is more of it to the right, it fades out there. */
+@supports (animation-timeline: scroll()) {
+  .sc-columns { animation: sc-more linear; animation-timeline: scroll(self inline); }
+  @keyframes sc-more { 0%, 99% { mask-image: linear-gradient(to left, transparent, #000 3rem); } 100% { mask-image: none; } }
+}
 .sc-fold summary { cursor: pointer; color: var(--sc-quiet); font-size: .82rem; padding: .3rem 0; }
 .sc-fold { flex-basis: 100%; }
 .sc-meta { color: var(--sc-quiet); font-size: .7rem; line-height: 1.7; margin-left: auto; white-space: nowrap; }
 .sc-tick.sc-fine { color: inherit; font-size: inherit; line-height: inherit; }
 .sc-tick.sc-bad { color: var(--sc-bad); font-weight: 600; }
-.sc-tick.sc-done { color: color-mix(in srgb, var(--sc-good) 70%, currentColor); }
+.sc-tick.sc-done { color: var(--sc-good); }
 .st-key-found { gap: 0; }
 [class*="st-key-hit-"] { padding: .7rem 0 .3rem; border-bottom: 1px solid var(--sc-line); }
 [class*="st-key-hit-"] .sc-who { margin-left: 0; }
@@ -134,7 +152,8 @@ _RULES: Final = """
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
 /* White on the dark theme's bright green could hardly be read. */
 [data-testid^="stBaseButton-primary"], [data-testid^="stBaseButton-primary"]:is(:hover, :focus, :active) {
-  color: light-dark(#fff, #0b1413); }
+  color: var(--sc-on); }
+[data-testid="stChatInputSubmitButton"]:not(:disabled) { color: var(--sc-on) !important; }
 
 .st-key-me { margin-bottom: .75rem; }
 .st-key-me button, .st-key-head button { min-height: 0; padding: 0; font-size: .85rem; color: var(--sc-quiet); }
@@ -146,16 +165,42 @@ _RULES: Final = """
 [class*="st-key-to-"] button p > * { flex: none; }
 [class*="st-key-to-"] button p > em { flex: 0 1 auto; font-style: normal; min-width: 0; overflow: hidden;
   text-overflow: ellipsis; }
-[class*="st-key-to-"] .stMarkdownBadge { margin-left: auto; }
+[class*="st-key-to-"] .stMarkdownBadge { margin-left: auto !important; color: var(--sc-on) !important;
+  background: light-dark(#0f766e, #2fb5a5) !important; }
+.st-key-suite [data-testid="stRadioCaption"] * { color: inherit; opacity: .9; }
+/* With many people in it this list scrolls by itself: what stands below stays in reach. */
+.st-key-people { max-height: max(12rem, 100dvh - 22rem); overflow-y: auto; }
+/* Streamlit shows it to whose mouse is there. */
+[data-testid="stSidebarCollapseButton"] { visibility: visible !important; }
+[data-testid="stSidebarCollapseButton"] button:focus-visible { outline: 2px solid; outline-offset: 2px; }
+
+/* What goes somewhere else and has no border is underlined. */
+:is(.st-key-elsewhere, .st-key-verify, .st-key-found-back, .st-key-older, [class*="st-key-hit-"]) button {
+  text-decoration: underline var(--sc-quiet); text-underline-offset: .2em; }
+.st-key-verify button { padding: 0 .3rem; margin-left: -.3rem; width: max-content; }
+.st-key-verify button p { white-space: nowrap; }
+/* These frames keep the time, and there is nothing in them to see or to reach. */
+:is(.st-key-refresh, .st-key-refresh_broker) iframe { visibility: hidden; }
+@media (hover: none) {
+  [data-testid="stCode"] > div:has([data-testid="stElementToolbarButton"]),
+  [data-testid="stCode"] > div:has([data-testid="stElementToolbarButton"]) * { visibility: visible !important;
+    opacity: 1 !important; }
+}
 
 @media (max-width: 768px) {
-  .sc-head, .st-key-head .stButton { padding-left: 2.75rem; }
+  .st-key-head { padding-left: 2.75rem; flex-flow: row wrap; align-items: center; justify-content: space-between; }
+  .st-key-head > * { width: auto !important; }
+  .st-key-head > :first-child { flex: 1 1 8rem; min-width: 0; }
+  .st-key-verify { flex: none; }
+  .st-key-verify code { display: none; }
   /* A finger is wider than a line. */
   .st-key-head button, .st-key-me button, [class*="st-key-hit-"] button { min-height: 2.5rem; }
   .sc-keys { grid-template-columns: 1fr; gap: 0; }
+  .sc-number { font-size: 1rem; gap: .35rem .55rem; }
   .sc-keys span { margin-bottom: .3rem; }
-  .st-key-elsewhere { display: block; }
-  .st-key-elsewhere button { justify-content: flex-start; text-align: left; color: var(--sc-good); }
+  .st-key-elsewhere { display: block; flex: 1 0 100%; order: 3; }
+  .st-key-elsewhere button, .st-key-elsewhere button > * { justify-content: flex-start; text-align: left; }
+  .st-key-elsewhere button { color: var(--sc-good); }
 }
 """
 

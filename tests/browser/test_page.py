@@ -236,8 +236,12 @@ def test_the_suite_is_chosen_and_shown(tabs: Tabs, guest: GuestFactory) -> None:
     trent = guest("trent")
     choose(page, "trent")
     write(page, "trent", "first")
-    expect(page.locator(".sc-mine").first).to_contain_text("hybrid")
+    expect(page.locator(".sc-mine").first).to_contain_text("delivered")
+    expect(page.locator(".sc-mine").first).not_to_contain_text("hybrid")
+    page.get_by_text("Encryption: hybrid").click()
     page.get_by_text("chunked", exact=True).click()
+    expect(page.get_by_text("Encryption: chunked")).to_be_visible()
+    wait_for_refreshes(page, 1)
     write(page, "trent", "second")
     expect(page.locator(".sc-mine").last).to_contain_text("chunked")
     messages = (event.message for event in trent.events(LIMIT) if isinstance(event, MessageReceived))
@@ -247,7 +251,8 @@ def test_the_suite_is_chosen_and_shown(tabs: Tabs, guest: GuestFactory) -> None:
     write(page, "trent", too_long)
     expect(page.get_by_text("chunked messages hold at most 8172")).to_be_visible()
     expect(page.get_by_placeholder("Message trent")).to_have_value(too_long)
-    page.get_by_text("hybrid", exact=True).first.click()
+    page.get_by_text("hybrid", exact=True).click()
+    expect(page.get_by_text("Encryption: hybrid")).to_be_visible()
     page.get_by_placeholder("Message trent").press("Enter")
     assert text_of(next(messages).content) == too_long
 
@@ -316,3 +321,34 @@ def test_a_long_name_hides_nothing_that_stands_beside_it(tabs: Tabs, guest: Gues
           return count.left > inside.left && count.right < inside.right && count.width > 0;
         }"""
     )
+
+
+def test_a_short_conversation_stands_beside_where_one_writes(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("zoe")
+    guest("bob").send("for you", "zoe")
+    choose(page, "bob")
+    said, writing = page.locator(".sc-theirs").bounding_box(), page.get_by_placeholder("Message bob").bounding_box()
+    assert said
+    assert writing
+    assert 0 < writing["y"] - said["y"] - said["height"] < 120
+
+
+def test_with_many_people_what_stands_below_them_stays_in_reach(tabs: Tabs, guest: GuestFactory) -> None:
+    page = tabs.join("zoe")
+    for number in range(20):
+        guest(f"guest{number:02}")
+    sidebar = page.get_by_test_id("stSidebar")
+    expect(sidebar.get_by_role("button", name="guest19")).to_be_attached()
+    expect(sidebar.get_by_role("button", name="Leave")).to_be_in_viewport(ratio=1)
+    sidebar.get_by_role("button", name="guest19").click()
+    expect(page.get_by_placeholder("Message guest19", exact=True)).to_be_visible()
+
+
+def test_keys_reach_what_can_be_seen_and_nothing_else(tabs: Tabs) -> None:
+    page = tabs.join("zoe")
+    expect(page.locator(".st-key-refresh iframe")).to_be_attached()
+    page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").focus()
+    expect(page.get_by_test_id("stSidebarCollapseButton")).to_be_visible()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") != "IFRAME"
