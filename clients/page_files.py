@@ -89,7 +89,9 @@ def secret_name(file: File) -> str:
 def _draw_action(chat: Chat, file: File, download: Download | None, key: str) -> None:
     if download is None and file.size <= FILE_MAX:
         st.button("Get", key=f"get-{key}", help=f"Fetch {literal(file.name)}", on_click=chat.transfers.fetch, args=(file,))
-    elif download and download.state is TransferState.FAILED:
+    elif download and download.active:
+        st.button("Stop", key=f"stop-{key}", on_click=chat.transfers.stop_fetching, args=(file,))
+    elif download and download.repeatable:
         st.button("Try again", key=f"get-{key}", on_click=chat.transfers.fetch, args=(file,))
     elif download and download.state is TransferState.DONE:
         st.download_button(
@@ -123,12 +125,13 @@ def _draw_upload(chat: Chat, upload: Upload, *, ended: bool) -> None:
     failed = upload.state is TransferState.FAILED
     elsewhere = f"to {upload.conversation}" if upload.conversation != chat.current else ""
     with st.container(key=f"card-mine-up-{upload.number}", gap=None):
-        st.html(_card(upload.name, upload.size, aside=elsewhere))
+        with st.container(key=f"row-up-{upload.number}", horizontal=True, vertical_alignment="center", gap="small"):
+            st.html(_card(upload.name, upload.size, aside=elsewhere))
+            if not failed:
+                st.button("Stop", key=f"stop-{upload.number}", on_click=chat.transfers.stop, args=(upload,))
         if not failed:
             away = chat.client.status.state is ConnectionState.OFFLINE
-            with st.container(key=f"row-up-{upload.number}", horizontal=True, vertical_alignment="center", gap="small"):
-                st.html(_bar(upload, "It goes on when the broker is back." if away else ""))
-                st.button("Stop", key=f"stop-{upload.number}", on_click=chat.transfers.stop, args=(upload,))
+            st.html(_bar(upload, "It goes on when the broker is back." if away else ""))
             return
         st.html(_failure(upload, upload.left))
         with st.container(horizontal=True, gap="small"):

@@ -106,7 +106,8 @@ def _line(line: Line, before: Line | None) -> str:
     if line.kind is LineKind.MESSAGE:
         return _message(line, before)
     kind = "sc-refused" if line.kind is LineKind.REFUSED else "sc-system"
-    return f'<div class="{kind}">{plain(line.text)} · <time>{clock(line.when)}</time></div>'
+    about = f' title="{plain(line.about)}"' if line.about else ""
+    return f'<div class="{kind}"{about}>{plain(line.text)} · <time>{clock(line.when)}</time></div>'
 
 
 def _message(line: Line, before: Line | None) -> str:

@@ -51,9 +51,8 @@ def draw_verify(chat: Chat) -> None:
     if found is None:
         return
     _, pin = found
-    label = "Key" if pin.verified and not pin.offered else "Verify"
     kid = short_fingerprint(pin.offered or pin.kid)
-    st.button(f"{label} `{kid}`", key="verify", type="tertiary", on_click=chat.compare, args=(chat.current,))
+    st.button(f"Verify `{kid}`", key="verify", type="tertiary", on_click=chat.compare, args=(chat.current,))
 
 
 def must_decide(chat: Chat) -> bool:
@@ -85,7 +84,7 @@ def draw_decision(chat: Chat) -> None:
         else:
             _decision(chat, "Unblock", "unblock", lambda: others.trust(pin))
     if chat.undecided and not chat.comparing:
-        _panel(str(chat.undecided), "<p>Look again before you decide.</p>")
+        _panel(f"⚠ {chat.undecided}", "<p>Look again before you decide.</p>")
 
 
 def _say_changed(pin: Pin) -> None:
@@ -93,7 +92,7 @@ def _say_changed(pin: Pin) -> None:
     known = f"verified on {day(pin.verified / 1000)}" if pin.verified else f"known since {day(pin.since / 1000)}"
     blocked = f" You have blocked {peer}." if pin.blocked else ""
     _panel(
-        f"{pin.user} uses another key than the one you know.",
+        f"⚠ {pin.user} uses another key than the one you know.",
         f"<p>Seen on {plain(day(at))} at {clock(at)}. Either {peer} has a new device, or somebody else has taken the name, or "
         f"somebody sits between you. To find out, compare numbers over another channel, such as a call.{blocked} Until you "
         "decide, nothing is sent to the new key and nothing is taken from it; what you have typed stays.</p>"
@@ -177,7 +176,7 @@ def _take(chat: Chat, decide: Callable[[], Pin]) -> None:
 
 
 def _panel(title: str, body: str) -> None:
-    st.html(f'<div class="sc-panel sc-bad sc-decide" role="alert"><b>⚠ {plain(title)}</b>{body}</div>')
+    st.html(f'<div class="sc-panel sc-bad sc-decide" role="alert"><b>{plain(title)}</b>{body}</div>')
 
 
 def _state(kind: str, text: str) -> None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from clients.view import key_news, order_notes, refusal, text_of
+from clients.view import key_news, order_notes, text_of, why_refused
 from core.bundle import Suite
 from core.content import Content, File, Text
 from core.events import (
@@ -27,6 +27,9 @@ from core.events import (
 )
 from core.names import EVERYONE
 
+_JOINED, _LEFT = " joined", " left"
+# Checks that the same text passes when it is sent anew. By others it is refused again, or its sender is in doubt.
+_AGAIN: Final = ("recipient", "decrypt", "commitment", "aead", "unpad", "content")
 LINES_MAX: Final = 2000  # kept in each conversation
 CONVERSATIONS_MAX: Final = 1000
 
@@ -41,7 +44,7 @@ class LineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a conversation.
+    """One line of a conversation; ``about`` is what only few want to know of it.
 
     ``key`` is unique and stays; ``when`` is in seconds since 1970 (for a message, the sender's clock). ``kid`` (32 bytes) is
     the key that a message which came was signed with. ``outcomes`` says for a message of one's own what became of each
@@ -60,6 +63,7 @@ class Line:
     trust: Trust | None = None
     kid: bytes = b""
     outcomes: Mapping[str, Outcome] = field(default_factory=lambda: MappingProxyType({}))
+    about: str = ""
 
 
 class Timeline:
@@ -87,13 +91,15 @@ class Timeline:
             case MessageSent():
                 self._sent(event)
             case MessageRefused(sender, mid, stage):
-                text = f"A message said to be from {sender} was refused: {refusal(stage)}."
-                self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text))
+                again = " Ask them to send it again." if stage in _AGAIN else ""
+                text = f"A message said to be from {sender} was refused: {why_refused(stage)}.{again}"
+                about = f"check: {stage}"
+                self._add(Line(f"bad-{mid.hex()}-{self._next()}", LineKind.REFUSED, when, sender, sender, text, about=about))
             case RosterChanged(joined, left, initial) if not initial:
                 for entry in joined:
-                    self._system(entry.user, f"{entry.user} joined", when)
+                    self._moved(entry.user, _JOINED, when)
                 for entry in left:
-                    self._system(entry.user, f"{entry.user} left", when)
+                    self._moved(entry.user, _LEFT, when)
             case PeerKeyChanged(user=user, accepted=accepted) as change:
                 held = "" if accepted else "; nothing is sent to it or taken from it until you accept it"
                 # A guest's next key is of interest only to who has a conversation with that guest.
@@ -130,7 +136,8 @@ class Timeline:
         content = message.content
         conversation = EVERYONE if message.everyone else message.sender
         for note in order_notes(message):
-            self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, message.ts / 1000, conversation, message.sender, note))
+            said = note if note.startswith(message.sender) else note[0].upper() + note[1:]
+            self._add(Line(f"sys-{self._next()}", LineKind.SYSTEM, message.ts / 1000, conversation, message.sender, said))
         self._add(
             Line(
                 key=message_key(message),
@@ -145,6 +152,19 @@ class Timeline:
                 kid=message.kid,
             )
         )
+
+    def _moved(self, user: str, how: str, when: float) -> None:
+        """Somebody came or went: where nothing was said since they last did, this takes the place of that."""
+        for conversation in (EVERYONE, user):
+            lines = self._lines.get(conversation)
+            if lines is None:
+                continue
+            # A line keeps its key where it is taken over: by its key it is known up to where somebody has read.
+            before = _last_moved(lines, user)
+            key = lines[before].key if before is not None else f"sys-{self._next()}"
+            if before is not None:
+                del lines[before]
+            self._add(Line(key, LineKind.SYSTEM, when, conversation, user, user + how))
 
     def _system(self, user: str, text: str, when: float, *, aside: bool = False) -> None:
         places = (() if aside else (EVERYONE,)) + ((user,) if user in self._lines else ())
@@ -173,6 +193,16 @@ class Timeline:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+
+def _last_moved(lines: deque[Line], user: str) -> int | None:
+    """Where it stands that this user came or went, if nothing but that, of whomever, was told since."""
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].kind is not LineKind.SYSTEM:
+            return None
+        if lines[at].text in (user + _JOINED, user + _LEFT):
+            return at
+    return None
 
 
 def message_key(message: Message) -> str:

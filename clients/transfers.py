@@ -18,7 +18,7 @@ from clients.chronicle import ConnectionState
 from clients.lane import Lane
 from clients.pictures import is_picture
 from clients.tickets import Ticket
-from clients.under_way import Download, SessionEnded, TransferState, Upload, UploadStopped
+from clients.under_way import Download, DownloadStopped, SessionEnded, Transfer, TransferState, Upload, UploadStopped
 from core.bundle import Suite
 from core.content import File
 from core.errors import BadFileName, FileUnreadable, NobodyHere, SecureChatError
@@ -39,7 +39,7 @@ class _Closed(Exception):
 
 
 class _Stopped(Exception):
-    """Somebody has stopped this upload."""
+    """Somebody has stopped this transfer."""
 
 
 class Transfers:
@@ -186,21 +186,21 @@ class Transfers:
             self.dismiss(upload)
             upload.state = TransferState.DONE
 
-    def _expect(self, upload: Upload, state: TransferState) -> None:
-        if upload.state is not state:
+    def _expect(self, transfer: Transfer, state: TransferState) -> None:
+        if transfer.state is not state:
             raise _Stopped
 
-    def _turn(self, upload: Upload, before: TransferState, after: TransferState) -> None:
+    def _turn(self, transfer: Transfer, before: TransferState, after: TransferState) -> None:
         with self._lock:
-            self._expect(upload, before)
+            self._expect(transfer, before)
             if after is TransferState.RUNNING:
-                upload.begin()
-            upload.state = after
+                transfer.begin()
+            transfer.state = after
 
-    def _fail(self, upload: Upload, error: SecureChatError) -> None:
+    def _fail(self, transfer: Transfer, error: SecureChatError) -> None:
         with self._lock:
-            if upload.state in (TransferState.RUNNING, TransferState.SENDING):
-                upload.fail(error)
+            if transfer.state in (TransferState.RUNNING, TransferState.SENDING):
+                transfer.fail(error)
 
     def _check(self, conversation: str) -> None:
         """Raise what would keep the message from being sent, before its file is uploaded."""
@@ -245,29 +245,40 @@ class Transfers:
             download = self._downloads[_key(file)] = Download(file)
         (self._fetching if asked else self._pictures).put(lambda: self._download(download))
 
+    def stop_fetching(self, file: File) -> None:
+        """Fetch no more of a file, and keep nothing of it, as if nobody had asked."""
+        with self._lock:
+            download = self._downloads.get(_key(file))
+            if download and download.active:
+                del self._downloads[_key(file)]
+                download.fail(DownloadStopped())
+
     def _download(self, download: Download) -> None:
         def progress(done: int, _size: int) -> None:
             self._go_on()
+            self._expect(download, TransferState.RUNNING)
             download.note(done)
 
-        download.begin()
         folder = None
         try:
+            self._turn(download, TransferState.WAITING, TransferState.RUNNING)
             self._wait_for_keys()
             folder = self._new_folder()
             data = self._client.files.download(download.file, folder, progress).read_bytes()
         except SecureChatError as error:
-            download.fail(error)
+            self._fail(download, error)
         except OSError as error:
-            download.fail(FileUnreadable(name=download.name, why=str(error.strerror)))
+            self._fail(download, FileUnreadable(name=download.name, why=str(error.strerror)))
         except _Closed:
             self._clear()
+        except _Stopped:
+            pass
         else:
             self._have(download.file, data)
         finally:
             if folder and self._closed.is_set():
                 shutil.rmtree(folder.parent, ignore_errors=True)
-            elif folder and download.state is TransferState.DONE:
+            elif folder and (download.state is TransferState.DONE or isinstance(download.error, DownloadStopped)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _have(self, file: File, data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 from clients.view import amount, progress_parts
 from core.bundle import Suite
 from core.content import File
-from core.errors import BadFileName, SecureChatError
+from core.errors import BadFileName, FileGone, SecureChatError
 
 
 class TransferState(StrEnum):
@@ -32,6 +32,10 @@ class SessionEnded(SecureChatError):
 
 class UploadStopped(SecureChatError):
     """You stopped it, so nothing was sent."""
+
+
+class DownloadStopped(SecureChatError):
+    """You stopped it."""
 
 
 class Transfer:
@@ -60,6 +64,11 @@ class Transfer:
         """The sentence of what went wrong, without where this program keeps its copy."""
         where = str(self.error.fields.get("name", "")) if self.error else ""
         return str(self.error).replace(where, self.name) if where else str(self.error or "")
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it came to nothing, and trying again may help."""
+        return self.state is TransferState.FAILED and not isinstance(self.error, (BadFileName, FileGone))
 
     def text(self) -> str:
         """How far it is, in words."""
@@ -111,11 +120,6 @@ class Upload(Transfer):
         if self.file or not (self.done and self.repeatable):
             return ""
         return f"{amount(self.done)} of {amount(self.size)} are at the broker already."
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether trying again may help."""
-        return not isinstance(self.error, BadFileName)
 
 
 class Download(Transfer):

@@ -64,7 +64,12 @@ _REFUSALS: Final = {
 
 def refusal(stage: str) -> str:
     """Why a message was refused at this check, in words, and the check's own name for who looks it up."""
-    return f"{_REFUSALS.get(stage, 'it is damaged, or was made wrongly')} (check: {clean(stage)})"
+    return f"{why_refused(stage)} (check: {clean(stage)})"
+
+
+def why_refused(stage: str) -> str:
+    """Why a message was refused at this check, in words alone."""
+    return _REFUSALS.get(stage, "it is damaged, or was made wrongly")
 
 
 def clean(text: str) -> str:

@@ -285,6 +285,23 @@ def test_what_could_not_be_fetched_is_fetched_again_when_asked(carried: Transfer
     until(lambda: bool((found := carried.download(wanted)) and found.data))
 
 
+def test_what_is_being_fetched_is_stopped_and_fetched_when_asked_again(carried: Transfers, client: FakeClient) -> None:
+    client.held.clear()
+    first, second = file(), file(blob=5)
+    for wanted in (first, second):
+        carried.fetch(wanted)
+    until(lambda: bool(client.paths))
+    for wanted in (first, second):
+        carried.stop_fetching(wanted)
+        assert carried.download(wanted) is None
+    client.held.set()
+    carried.fetch(second)
+    until(lambda: bool((found := carried.download(second)) and found.data))
+    assert carried.download(first) is None
+    assert len(client.paths) == 2  # the one that had not begun was fetched once
+    assert not any(path.parent.exists() for path in client.paths)
+
+
 def test_no_path_of_this_machine_is_told(carried: Transfers, client: FakeClient) -> None:
     client.trouble = [FileUnwritable(name="/tmp/securechat-page-x/y/a.bin.part", why="No space left on device")]
     carried.fetch(file())
@@ -406,7 +423,20 @@ def test_a_lost_file_says_so_in_its_card(served: AppTest, with_bob: ChatClient) 
     until(lambda: bool([button for button in served.run().button if button.label == "Get"]))
     next(button for button in served.button if button.label == "Get").click().run()
     until(shows(served, "The broker does not have lost &lt;i&gt;.pdf, or no longer."))
-    assert [button for button in served.button if button.label == "Try again"]
+    assert not [button for button in served.button if button.label == "Try again"]  # it would be gone again
+
+
+def test_what_is_being_fetched_has_a_button_that_stops_it(
+    served: AppTest, with_bob: ChatClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(Transfers, "_wait_for_keys", lambda _: go_on.wait(30))
+    with_bob.send(File("slow.pdf", 10, bytes(32), bytes(32), os.urandom(16)), "alice")
+    until(lambda: bool([button for button in served.run().button if button.label == "Get"]))
+    next(button for button in served.button if button.label == "Get").click().run()
+    next(button for button in served.button if button.label == "Stop").click().run()
+    assert [button for button in served.button if button.label == "Get"]
+    go_on.set()
 
 
 def test_what_is_too_big_for_a_browser_says_what_fetches_it(served: AppTest, with_bob: ChatClient) -> None:

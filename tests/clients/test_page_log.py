@@ -142,6 +142,11 @@ def test_suite_and_outcome_are_told() -> None:
     assert "hybrid" not in block
 
 
+def test_what_only_few_want_to_know_is_where_they_point() -> None:
+    (block,) = log_blocks([line(1, "Refused.", kind=LineKind.REFUSED, about='check: "decrypt"')], 50)
+    assert 'title="check: &quot;decrypt&quot;">Refused. · <time>' in block
+
+
 def test_long_text_is_folded_and_complete() -> None:
     text = "\n".join(f"row {number}" for number in range(100))
     (block,) = log_blocks([line(1, text)], 50)

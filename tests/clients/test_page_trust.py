@@ -63,6 +63,7 @@ def test_a_peer_can_be_verified_before_the_first_word(served: AppTest, broker: B
         assert ":green[✓]" in label(served, "trust-bob")
         press(served, "verify")
         assert "trust-bob is verified since" in text(served)
+        assert served.button(key="verify").label.startswith("Verify ")
         assert "verified" not in keys(served)
 
 
@@ -110,10 +111,10 @@ def test_a_block_stops_both_ways_until_it_is_ended(served: AppTest, broker: Brok
     with ChatClient("trust-pest", broker.address, events=False) as pest:
         meet(served, "trust-calm", "trust-pest")
         press(press(served, "verify"), "block-compared")
-        assert "You have blocked trust-pest." in text(served)
+        assert "<b>You have blocked trust-pest." in text(served)  # by choice: that is no warning
         assert ":gray[blocked]" in label(served, "trust-pest")
         served.chat_input(key="write-1").set_value("no").run()
-        assert "Not sent:" in text(served)
+        assert "<b>Not sent:</b> unblock them above first." in text(served)
         pest.wait_sent(pest.send("hey", "trust-calm"), 30, stored=False)
         client = chat_of(served).client
         assert [line.text for line in client.timeline("trust-pest") if line.text == "hey"] == []

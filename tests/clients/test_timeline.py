@@ -91,9 +91,9 @@ def test_what_is_missing_late_or_double_is_said_before_the_message() -> None:
     timeline.apply(received("bob", "two!", place=Place(fork=True), id_=bytes([2]) * 16), 9.0)
     said = texts(timeline, "bob")
     assert (said[1], said[3], said[5]) == ("four", "two", "two!")
-    assert "2 messages from bob are missing" in said[0]
-    assert "late" in said[2]
-    assert "one number for two messages" in said[4]
+    assert said[0] == "2 messages from bob are missing"
+    assert said[2] == "The next message from bob is late: others overtook it"
+    assert said[4].startswith("bob used one number for two messages")
 
 
 def test_ones_own_message_and_what_becomes_of_each_copy() -> None:
@@ -130,7 +130,8 @@ def test_comings_goings_and_what_must_not_be_missed() -> None:
     timeline.apply(MessageRefused("bob", bytes(16), "signature"), 4.0)
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=True), 5.0)
     assert timeline.lines("bob")[-2].kind is LineKind.REFUSED
-    assert "signature" in timeline.lines("bob")[-2].text
+    assert timeline.lines("bob")[-2].about == "check: signature"
+    assert timeline.lines("bob")[-2].text.endswith("was refused: its signature is not that of the key it names.")
     assert timeline.lines("bob")[-1].text == "bob has a new key: abab abab abab abab"
     timeline.apply(PeerKeyChanged("carol", KID, bytes([0xCD]) * 32, accepted=True), 5.0)
     assert texts(timeline, EVERYONE) == ["carol joined", "bob left"]  # guests come and go, each time with another key
@@ -138,6 +139,32 @@ def test_comings_goings_and_what_must_not_be_missed() -> None:
     timeline.apply(PeerKeyChanged("bob", KID, bytes([0xAB]) * 32, accepted=False), 6.0)
     held = "bob now uses another key: abab abab abab abab; nothing is sent to it or taken from it until you accept it"
     assert timeline.lines("bob")[-1].text == timeline.lines(EVERYONE)[-1].text == held
+
+
+def test_whose_text_could_not_be_read_is_to_send_it_again() -> None:
+    timeline = Timeline("me")
+    timeline.apply(MessageRefused("bob", bytes(16), "decrypt"), 4.0)
+    assert texts(timeline, "bob") == [
+        "A message said to be from bob was refused: it is encrypted to another key than yours. Ask them to send it again."
+    ]
+
+
+def test_who_comes_and_goes_takes_one_line_where_nothing_is_said_meanwhile() -> None:
+    timeline = Timeline("me")
+    timeline.apply(received("bob", "hi"), 1.0)
+    comes = RosterChanged((entry("bob"),), (), initial=False)
+    goes = RosterChanged((), (entry("bob"),), initial=False)
+    timeline.apply(goes, 2.0)
+    key = timeline.lines("bob")[-1].key
+    timeline.apply(RosterChanged((entry("carol"),), (), initial=False), 3.0)
+    timeline.apply(comes, 4.0)
+    timeline.apply(goes, 5.0)
+    assert texts(timeline, "bob") == ["hi", "bob left"]
+    assert (timeline.lines("bob")[-1].key, timeline.lines("bob")[-1].when) == (key, 5.0)  # read up to there is read
+    assert texts(timeline, EVERYONE) == ["carol joined", "bob left"]
+    timeline.apply(received("carol", "where is bob?", everyone=True), 6.0)
+    timeline.apply(comes, 7.0)
+    assert texts(timeline, EVERYONE) == ["carol joined", "bob left", "where is bob?", "bob joined"]
 
 
 def test_keys_are_unique_and_stay() -> None:
