@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import streamlit as st
 
@@ -11,9 +11,10 @@ from clients.page_log import body, line_id, literal, plain
 from clients.page_state import SHOWN_FIRST, Chat, Search
 from clients.view import clock, day
 from core.errors import SecureChatError
-from core.names import EVERYONE
+from core.names import EVERYONE, is_name, normalise_name
 
 _FIELD: Final = "search"
+_WHAT_FOR: Final = "Search, or a name to write to"
 _TOP: Final = "found"  # what the page's script brings into sight: Streamlit would follow the end of what was found
 
 
@@ -22,9 +23,9 @@ def draw_field(chat: Chat) -> None:
     if chat.search is None and st.session_state.get(_FIELD):
         st.session_state[_FIELD] = ""  # a conversation was opened since
     st.text_input(
-        "Search messages",
+        _WHAT_FOR,
         key=_FIELD,
-        placeholder="Search messages",
+        placeholder=_WHAT_FOR,
         label_visibility="collapsed",
         icon=":material/search:",
         autocomplete="off",
@@ -59,6 +60,7 @@ def draw_head(chat: Chat, search: Search) -> None:
 def draw_found(chat: Chat, search: Search) -> None:
     """Draw what was found."""
     st.html(f'<div id="{line_id(_TOP)}"></div>')
+    _draw_name(chat, normalise_name(search.text), aside=bool(search.found))
     if search.error:
         st.html(f'<div class="sc-panel sc-bad" role="alert"><b>{plain(str(search.error))}</b></div>')
     elif not search.found:
@@ -67,6 +69,13 @@ def draw_found(chat: Chat, search: Search) -> None:
     with st.container(key="found", gap=None):
         for found in search.found:
             _draw(chat, found)
+
+
+def _draw_name(chat: Chat, name: str, *, aside: bool) -> None:
+    """Whoever is away and was never met is in no list, but can be written to."""
+    if is_name(name) and name not in (chat.client.user, *chat.opened, *chat.client.conversations()):
+        kind: Literal["primary", "tertiary"] = "tertiary" if aside else "primary"
+        st.button(f"Write to {literal(name)}", key="name-found", type=kind, on_click=chat.open, args=(name,))
 
 
 def _draw(chat: Chat, found: Found) -> None:

@@ -175,7 +175,8 @@ _RULES: Final = """
 [data-testid="stSidebarCollapseButton"] button:focus-visible { outline: 2px solid; outline-offset: 2px; }
 
 /* What goes somewhere else and has no border is underlined. */
-:is(.st-key-elsewhere, .st-key-verify, .st-key-found-back, .st-key-older, [class*="st-key-hit-"]) button {
+:is(.st-key-elsewhere, .st-key-verify, .st-key-found-back, .st-key-older, .st-key-name-found, [class*="st-key-hit-"])
+  button[kind="tertiary"] {
   text-decoration: underline var(--sc-quiet); text-underline-offset: .2em; }
 .st-key-verify button { padding: 0 .3rem; margin-left: -.3rem; width: max-content; }
 .st-key-verify button p { white-space: nowrap; }

@@ -21,7 +21,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "locked": ("Locked", "A profile of this machine, under a passphrase. Type it; *Broker* is only for one that has moved."),
     "wrong-passphrase": ("Wrong passphrase", "Nothing was opened or changed, and what was typed is gone. Type it again."),
-    "name-taken": ("The name is taken", "Somebody is connected under it. Take another one; what waits for sending goes along."),
+    "name-taken": ("The name is taken", "Somebody is connected under it, or it is a profile's. Take another one."),
     "connecting": (
         "Connecting",
         "The broker has not answered yet. Write meanwhile: what is for one person is queued and sent then.",
@@ -44,7 +44,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     "nobody": ("For nobody", "A line to everyone while nobody is here is not sent. It stands in the composer again."),
     "offline": (
         "Not connected",
-        "The broker is gone; how long, and how many messages wait, is said. Go on writing; *Try again now* saves the pause.",
+        "The broker is gone. Go on writing: what waits is sent then. *Try again now* saves the pause.",
     ),
     "back": ("Connected again", "The broker is back, and what waited was sent. The line goes by itself."),
     "verify": ("Compare numbers", "From *Verify*. Read the number out over a call, or scan it: then you know who has the key."),
@@ -60,13 +60,16 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     "blocked": ("Blocked", "Nothing is sent to them and nothing is taken from them, until you unblock them here."),
     "undecryptable": (
         "A message that cannot be read",
-        "A grey line says from whom it claims to be, and why it was refused. Ask them to send it again.",
+        "A grey line says from whom it claims to be, why it was refused, and what helps. Point at it for the check's name.",
     ),
     "gaps": (
         "Missing and late",
         "Messages are numbered by their sender. What is missing is told, and so is what came late. Ask, if it matters.",
     ),
-    "search": ("Search", "From the field on the left: all that a profile keeps; for a guest, this session. *Show* goes there."),
+    "search": (
+        "Search",
+        "In all that a profile keeps; for a guest, in this session. *Write to* is for a name that is in no list yet.",
+    ),
     "older": ("Older messages", "The last fifty are drawn. *Load older* draws fifty more, and so on."),
     "picture": ("A picture", "Pictures of up to 10 MiB are shown where they stand; other files are cards with a button."),
     "upload": ("An upload under way", "It is encrypted and sent in the background. Write on, or stop it."),
@@ -86,7 +89,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "download": (
         "A download under way",
-        "From *Get*. When it is whole and its hash is right, *Save* takes its place.",
+        "From *Get*; *Stop* ends it. When it is whole and its hash is right, *Save* takes its place.",
     ),
     "expired": ("A file that is gone", "The broker keeps files for a time only. Ask the sender for it again."),
 }

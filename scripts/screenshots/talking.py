@@ -95,8 +95,8 @@ def long_ago(studio: Studio) -> None:
         older = page.get_by_role("button", name="Load older")
         older.scroll_into_view_if_needed()
         studio.shoot(page, "older", older)
-        page.get_by_placeholder("Search messages").fill("restore")
-        page.get_by_placeholder("Search messages").press("Enter")
+        page.get_by_placeholder("Search, or a name to write to").fill("restore")
+        page.get_by_placeholder("Search, or a name to write to").press("Enter")
         studio.shoot(page, "search", "“restore”", page.get_by_role("button", name="Show in bob"))
     studio.dismiss()
 

@@ -23,8 +23,8 @@ IN_SIGHT = """text => {
 
 
 def search(page: Page, text: str) -> None:
-    page.get_by_placeholder("Search messages").fill(text)
-    page.get_by_placeholder("Search messages").press("Enter")
+    page.get_by_placeholder("Search, or a name to write to").fill(text)
+    page.get_by_placeholder("Search, or a name to write to").press("Enter")
 
 
 def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFactory) -> None:
@@ -45,7 +45,7 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     page.wait_for_function(IN_SIGHT, arg="line 7.")
     wait_for_refreshes(page, 2)
     assert page.evaluate(IN_SIGHT, "line 7.")
-    expect(page.get_by_placeholder("Search messages")).to_have_value("")
+    expect(page.get_by_placeholder("Search, or a name to write to")).to_have_value("")
 
     search(page, "line")  # what is found begins with the newest, and the page with what is found
     expect(page.get_by_text("line 79.")).to_be_in_viewport()
@@ -58,10 +58,15 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     page.get_by_role("button", name="Back to the conversation").click()
     expect(page.get_by_placeholder("Message bob", exact=True)).to_be_visible()
 
+    search(page, "Walter")
+    page.get_by_role("button", name="Write to walter").click()
+    expect(page.get_by_placeholder("Message walter", exact=True)).to_be_visible()
+    expect(page.get_by_text("If walter is a profile, the broker keeps what you write")).to_be_visible()
+
 
 def test_a_search_field_keeps_text_and_focus_while_the_page_refreshes(tabs: Tabs, guest: GuestFactory) -> None:
     page = tabs.join("alice")
-    field = page.get_by_placeholder("Search messages")
+    field = page.get_by_placeholder("Search, or a name to write to")
     field.click()
     field.press_sequentially("half a w")
     bob = guest("bob")

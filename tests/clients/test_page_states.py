@@ -393,3 +393,19 @@ def test_what_was_said_is_found_again_and_shown_where_it_was_said(served: AppTes
         assert "Nothing in what was said since you connected contains this." in text(served)
         served.button(key="found-back").click().run()
         assert "line 69" in text(served)
+
+
+def test_whoever_is_in_no_list_is_written_to_by_name(served: AppTest, broker: BrokerProcess) -> None:
+    client = chat_of(wait_for(connect(served, "alice"), ConnectionState.ONLINE)).client
+    served.text_input(key="search").input("Hello there").run()
+    assert "name-found" not in {button.key for button in served.button}
+    served.text_input(key="search").input(" Walter ").run()
+    assert served.button(key="name-found").label == "Write to walter"
+    served.button(key="name-found").click().run()
+    assert (chat_of(served).current, chat_of(served).search) == ("walter", None)
+    assert "If walter is a profile, the broker keeps what you write until they come." in text(served)
+    served.chat_input(key="write-1").set_value("are you there?").run()
+    until(lambda: client.timeline("walter")[-1].outcomes["walter"].final)
+    for known in ("walter", "alice", EVERYONE):
+        served.text_input(key="search").input(known).run()
+        assert "name-found" not in {button.key for button in served.button}
