@@ -140,7 +140,7 @@ def test_3_no_broker(tmp_path: Path) -> None:
             "v": 1,
             "type": "error",
             "error": "NoBrokerFound",
-            "message": "No broker was named, and none is running on this machine.",
+            "message": "No broker was named, and none of yours is running on this machine.",
             "exit": 3,
         }
     ]
