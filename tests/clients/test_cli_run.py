@@ -119,7 +119,7 @@ def test_without_a_broker_the_command_runs_all_the_same(tmp_path: Path) -> None:
     for command, code in (("true", 3), ("false", 1)):
         done = cli(environment(tmp_path), "--as", "alice", "send", "bob", "--run", "--", command)
         assert done.code == code
-        assert done.err.count("No broker was named, and none is running") == 2  # before, and after
+        assert done.err.count("No broker was named, and none of yours is running") == 2  # before, and after
         assert f"{command}: " in done.err
 
 
@@ -183,7 +183,7 @@ def test_a_profile_without_a_broker_runs_nothing(tmp_path: Path) -> None:
     ok(cli(env, "init", "alice"))
     done = cli(env, "send", "bob", "--run", "--", "touch", str(tmp_path / "ran"))
     assert done.code == 3
-    assert "No broker was named, and none is running" in done.err
+    assert "No broker was named, and none of yours is running" in done.err
     assert not (tmp_path / "ran").exists()
 
 

@@ -120,7 +120,7 @@ def test_2_a_file_that_is_not_understood(tmp_path: Path, broker: BrokerProcess) 
         done = cli(env, *command)
         assert done.code == 2
         assert f"{path} cannot be used: it has the unknown key 'colour'" in done.err
-        assert "hint: There are: broker, profile, as, home." in done.err
+        assert "hint: There are: broker, profile, as, home, passphrase_file." in done.err
     assert cli(env, "--help").code == 0
 
 

@@ -40,7 +40,7 @@ def test_a_config_file_that_is_not_understood_is_said_until_it_is(lonely: AppTes
     path.write_text("colour = true\n")
     lonely.run()
     assert "config.toml cannot be used: it has the unknown key &#x27;colour&#x27;" in text(lonely)
-    assert "There are: broker, profile, as, home." in text(lonely)
+    assert "There are: broker, profile, as, home, passphrase_file." in text(lonely)
     path.write_text(f"broker = '{NOWHERE}'\n")
     lonely.run()
     assert "colour" not in text(lonely)
