@@ -28,7 +28,8 @@ def _say(client: ChatClient, text: str, to: str, suite: Suite = Suite.HYBRID) ->
 def alone_and_together(studio: Studio) -> None:
     """A guest who is alone, for nobody, with everyone, and with one who leaves."""
     with studio.guest_tab("alice") as page:
-        studio.shoot(page, "empty", "Nothing has been said yet.", "Nobody else is here yet.")
+        command = page.get_by_test_id("stCode").get_by_text("hello from a terminal")
+        studio.shoot(page, "empty", "Nothing has been said yet.", "Nobody else is here yet.", command)
         write(page, EVERYONE, "Is anybody there?", word="")
         studio.shoot(page, "nobody", "Nobody else is connected, so nothing was sent.")
         composer(page, EVERYONE).fill("")
