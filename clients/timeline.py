@@ -160,9 +160,10 @@ class Timeline:
             if lines is None:
                 continue
             # A line keeps its key where it is taken over: by its key it is known up to where somebody has read.
-            before = _last_moved(lines, user)
-            key = lines[before].key if before is not None else f"sys-{self._next()}"
+            key, before = f"sys-{self._next()}", _last_moved(lines, user)
             if before is not None:
+                key = lines[before].key
+                self._keys[conversation].discard(key)
                 del lines[before]
             self._add(Line(key, LineKind.SYSTEM, when, conversation, user, user + how))
 
