@@ -222,10 +222,12 @@ def test_a_keystore_that_is_no_good_is_said_and_left_as_it_is(
     assert (keystore.read_bytes(), keystore.stat().st_mode) == (before, mode)
 
 
-def test_a_folder_whose_name_is_none_is_said_to_be_so(near: Path) -> None:
+def test_a_folder_whose_name_is_none_is_not_offered(near: Path) -> None:
     a_profile(near, "alice").parent.rename(near / "profiles" / "Not A Name")
     app = profile_view(page())
-    assert "is not a username" in text(app)
+    assert fields(app) == {"new_name", "new_broker", "new_passphrase", "new_passphrase_again"}
+    a_profile(near, "bob")
+    assert app.run().selectbox(key="profile").options == ["bob"]
 
 
 def test_a_profile_is_made_its_name_claimed_and_used_at_once(near: Path, broker: BrokerProcess) -> None:
