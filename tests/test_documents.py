@@ -58,7 +58,9 @@ MAKE = sorted({line for document in DOCUMENTS for line in _MAKE.findall((ROOT / 
 @pytest.mark.parametrize("line", MAKE)
 def test_what_documents_have_make_do_can_be_started(line: str) -> None:
     """What takes long is asked for its help alone; short forms of it are run by tests of their own."""
-    steps = subprocess.run(f"{line} -n --no-print-directory", shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    steps = subprocess.run(
+        f"{line} -n --no-print-directory", shell=True, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     last = steps.splitlines()[-1].removeprefix("exec ")
     if any(one in last for one in ("-m scripts.run", "-m scripts.demo", "-m pytest")):
         return  # tests/test_scripts.py runs these, and this is one of the last
