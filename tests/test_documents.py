@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -58,9 +59,8 @@ MAKE = sorted({line for document in DOCUMENTS for line in _MAKE.findall((ROOT / 
 @pytest.mark.parametrize("line", MAKE)
 def test_what_documents_have_make_do_can_be_started(line: str) -> None:
     """What takes long is asked for its help alone; short forms of it are run by tests of their own."""
-    steps = subprocess.run(
-        f"{line} -n --no-print-directory", shell=True, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    env = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    steps = subprocess.run(f"{line} -n", shell=True, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     last = steps.splitlines()[-1].removeprefix("exec ")
     if any(one in last for one in ("-m scripts.run", "-m scripts.demo", "-m pytest")):
         return  # tests/test_scripts.py runs these, and this is one of the last
