@@ -44,7 +44,7 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     page.get_by_role("button", name="Show in bob").click()
     page.wait_for_function(IN_SIGHT, arg="line 7.")
     wait_for_refreshes(page, 2)
-    assert page.evaluate(IN_SIGHT, "line 7.")
+    page.wait_for_function(IN_SIGHT, arg="line 7.")
     expect(page.get_by_placeholder("Search, or a name to write to")).to_have_value("")
 
     search(page, "line")  # what is found begins with the newest, and the page with what is found
