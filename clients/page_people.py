@@ -38,13 +38,14 @@ def draw_people(chat: Chat) -> None:
         dot = ":green[●]" if peer and online else ":gray[○]"
         _row(chat, name, dot, "" if peer else "away", peer)
     if others[room:]:
-        hint = f"{len(here)} people are here"
-        st.selectbox("Find a person", others, index=None, key="find", placeholder=hint, on_change=_found, args=(chat,))
+        hint, key = f"{len(here)} people are here", f"find-{chat.visits}"
+        about = (chat, chat.visits, key)
+        st.selectbox("Find a person", others, index=None, key=key, placeholder=hint, on_change=_found, args=about)
 
 
-def _found(chat: Chat) -> None:
-    chat.open(st.session_state["find"])
-    st.session_state["find"] = None
+def _found(chat: Chat, visit: int, key: str) -> None:
+    if visit == chat.visits:
+        chat.open(st.session_state[key])
 
 
 def _row(chat: Chat, name: str, dot: str, aside: str, peer: Peer | None = None) -> None:

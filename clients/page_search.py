@@ -13,29 +13,29 @@ from clients.view import clock, day
 from core.errors import SecureChatError
 from core.names import EVERYONE, is_name, normalise_name
 
-_FIELD: Final = "search"
 _WHAT_FOR: Final = "Search, or a name to write to"
 _TOP: Final = "found"  # what the page's script brings into sight: Streamlit would follow the end of what was found
 
 
 def draw_field(chat: Chat) -> None:
     """Draw the field to type into."""
-    if chat.search is None and st.session_state.get(_FIELD):
-        st.session_state[_FIELD] = ""  # a conversation was opened since
+    key = f"search-{chat.visits}"
     st.text_input(
         _WHAT_FOR,
-        key=_FIELD,
+        key=key,
         placeholder=_WHAT_FOR,
         label_visibility="collapsed",
         icon=":material/search:",
         autocomplete="off",
         on_change=_look,
-        args=(chat,),
+        args=(chat, chat.visits, key),
     )
 
 
-def _look(chat: Chat) -> None:
-    text = st.session_state[_FIELD].strip()
+def _look(chat: Chat, visit: int, key: str) -> None:
+    if visit != chat.visits:
+        return  # what the field held when a conversation was opened
+    text = st.session_state[key].strip()
     if not text:
         chat.search = None
         return

@@ -20,13 +20,14 @@ const begin = (data) => {
     if (document.title !== wanted) document.title = wanted;
   };
   // The field may be drawn, or be shown, only after this: then the focus follows as soon as it is there, unless the
-  // person has begun to write elsewhere by then.
+  // person has turned to something else by then. Out of a form that is on its way out it follows once that is gone.
   state.focus = () => {
-    const writing = document.activeElement?.matches("input, textarea") && document.activeElement.value;
-    if (!state.field) return;
-    const field = document.querySelector(`.st-key-${state.field} :is(textarea, input:not([type=file]))`);
-    if (!writing && field?.checkVisibility()) field.focus();
-    else if (!writing) return;
+    const field = state.field && document.querySelector(`.st-key-${state.field} :is(textarea, input:not([type=file]))`);
+    const now = document.activeElement;
+    const chosen = now?.matches("input, textarea") && (now !== state.placed || now.value);
+    if (chosen || !field?.checkVisibility()) return;
+    state.placed = field;
+    field.focus();
     state.body.disconnect();
   };
   state.body = new MutationObserver(state.focus);
@@ -34,12 +35,14 @@ const begin = (data) => {
   // has asked for a line further up. That line is held until they scroll by themselves.
   const scroller = () => document.querySelector(".stMain");
   const wanted = () => state.held && document.getElementById(`line-${state.held}`);
-  state.scrolled = ({ target }) => {
-    if (!state.held && target === scroller()) state.atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 48;
-  };
   state.hold = () => {
     const box = wanted()?.getBoundingClientRect();
     if (box && (box.top < 0 || box.bottom > innerHeight)) wanted().scrollIntoView({ block: "center" });
+  };
+  state.scrolled = ({ target }) => {
+    if (target !== scroller()) return;
+    if (state.held) state.hold();
+    else state.atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 48;
   };
   state.show = () => {
     const line = wanted();
@@ -49,12 +52,13 @@ const begin = (data) => {
     const easing = matchMedia("(prefers-reduced-motion: reduce)").matches ? "steps(1, end)" : "linear";
     line.animate([{ background: "#14938a44" }, { background: "transparent" }], { duration: 3000, easing });
   };
-  state.letGo = () => {
+  state.turned = () => {
     state.held = "";
-    clearInterval(state.holding);
+    state.body.disconnect();
   };
   state.grown = new ResizeObserver(() => {
-    if (!state.held && state.atEnd) scroller()?.scrollTo(0, scroller().scrollHeight);
+    if (state.held) state.hold();
+    else if (state.atEnd) scroller()?.scrollTo(0, scroller().scrollHeight);
   });
   state.follow = () => {  // what holds the log is another element once there is a composer
     const block = document.querySelector(".stMainBlockContainer");
@@ -64,14 +68,14 @@ const begin = (data) => {
   };
   // A conversation begins at its end, what was found at its beginning.
   state.startAt = (end) => {
-    state.letGo();
+    state.held = "";
     state.atEnd = end;
     scroller()?.scrollTo(0, end ? scroller().scrollHeight : 0);
   };
   state.lines = new MutationObserver(state.show);
   state.watch = (how) => {
     document[how]("scroll", state.scrolled, true);
-    for (const one of ["wheel", "touchmove", "pointerdown", "keydown"]) document[how](one, state.letGo, true);
+    for (const one of ["wheel", "touchmove", "pointerdown", "keydown"]) document[how](one, state.turned, true);
   };
   state.watch("addEventListener");
   state.head = new MutationObserver(state.title);
@@ -87,7 +91,6 @@ const end = () => {
   state.body.disconnect();
   state.lines.disconnect();
   state.grown.disconnect();
-  state.letGo();
   state.watch("removeEventListener");
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
@@ -98,9 +101,12 @@ export default function ({ data }) {
   state.title();
   state.follow();
   if (state.field !== data.field) {
+    // At first it is closed on a phone, and whoever has opened it by now wants it open.
+    if (state.field !== null && matchMedia(NARROW).matches) {
+      document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
+    }
     state.field = data.field;
     state.startAt(data.field.startsWith("write-"));
-    if (matchMedia(NARROW).matches) document.querySelector("[data-testid=stSidebarCollapseButton] button")?.click();
     // On a phone the keyboard would cover what the person came to read.
     if (matchMedia("(pointer: fine)").matches) {
       state.body.observe(document.body, { childList: true, subtree: true, characterData: true, attributes: true });
@@ -110,9 +116,7 @@ export default function ({ data }) {
   if (state.asked !== data.asked) {
     state.asked = data.asked;
     state.held = data.goto;
-    clearInterval(state.holding);
     state.lines.observe(document.body, { childList: true, subtree: true });
-    state.holding = setInterval(state.hold, 200);
     state.show();
   }
   return end;

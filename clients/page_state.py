@@ -47,6 +47,9 @@ class Chat:
     broker_is_local: bool = True
     note: str = ""
     current: str = EVERYONE  # the conversation on the screen
+    # How many times a conversation was put on the screen. Fields that are empty after that have it in their keys: one that
+    # this program emptied would be filled again by a refresh that the browser had sent just before.
+    visits: int = 0
     search: Search | None = None  # what is on the screen in place of the conversation
     goto: str = ""  # the key of the line that was to be brought into sight last
     asked: int = 0  # how many times one was: the same line may be wanted again
@@ -75,6 +78,7 @@ class Chat:
     def open(self, conversation: str) -> None:
         """Put a conversation on the screen."""
         self.current, self.comparing, self.search = conversation, None, None
+        self.visits += 1
         if conversation not in self.opened:
             self.opened.append(conversation)
 

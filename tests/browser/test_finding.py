@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from core.content import File
 from core.events import MessageReceived
 from core.names import EVERYONE
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, wait_for_refreshes
+from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, connect, wait_for_refreshes
 from tests.browser.test_files import attach, card, payload, submit
 from tests.net import until
 
@@ -20,6 +21,9 @@ IN_SIGHT = """text => {
   const box = line?.getBoundingClientRect();
   return Boolean(box) && box.top > 0 && box.bottom < window.innerHeight;
 }"""
+
+# As Streamlit does when a log has grown.
+TO_THE_END = "document.querySelector('.stMain').scrollTo(0, document.querySelector('.stMain').scrollHeight)"
 
 
 def search(page: Page, text: str) -> None:
@@ -42,7 +46,9 @@ def test_what_was_found_is_shown_where_it_was_said(tabs: Tabs, guest: GuestFacto
     choose(page, "Everyone")
     search(page, "LINE 7.")
     page.get_by_role("button", name="Show in bob").click()
+    expect(page.get_by_placeholder("Message bob", exact=True)).to_be_visible()
     page.wait_for_function(IN_SIGHT, arg="line 7.")
+    page.evaluate(TO_THE_END)
     wait_for_refreshes(page, 2)
     page.wait_for_function(IN_SIGHT, arg="line 7.")
     expect(page.get_by_placeholder("Search, or a name to write to")).to_have_value("")
@@ -77,6 +83,107 @@ def test_a_search_field_keeps_text_and_focus_while_the_page_refreshes(tabs: Tabs
     wait_for_refreshes(page, 3)
     expect(field).to_have_value("half a w")
     expect(field).to_be_focused()
+
+
+NOTE_HEADS = """() => {
+  const head = () => document.querySelector(".st-key-head").innerText;
+  window.heads = [head()];
+  const note = () => window.heads.at(-1) === head() || window.heads.push(head());
+  new MutationObserver(note).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+
+
+class SlowAnswers:
+    """Holds back what the server says to a tab, while the tab goes on saying what it has to."""
+
+    def __init__(self, page: Page) -> None:
+        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
+        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
+
+    def _connect(self, there: WebSocketRoute) -> None:
+        server = there.connect_to_server()
+        there.on_message(server.send)
+        server.on_message(lambda what: self._pass(there, what))
+
+    def _pass(self, there: WebSocketRoute, what: str | bytes) -> None:
+        if self._held is None:
+            there.send(what)
+        else:
+            self._held.append((there, what))
+
+    def hold(self) -> None:
+        self._held = []
+
+    def let_go(self) -> None:
+        held, self._held = self._held or [], None
+        for there, what in held:
+            there.send(what)
+
+
+def test_a_search_that_is_left_does_not_come_back_with_a_refresh(tabs: Tabs) -> None:
+    """The refresh was sent before its answer to the click had come, so it tells of the field as it was."""
+    page = tabs.open()
+    answers = SlowAnswers(page)
+    page.reload()
+    connect(page, "alice")
+    search(page, "Walter")
+    write = page.get_by_role("button", name="Write to walter")
+    expect(write).to_be_visible()
+    page.evaluate(NOTE_HEADS)
+    answers.hold()
+    write.click()
+    wait_for_refreshes(page, 1)
+    answers.let_go()
+    wait_for_refreshes(page, 1)
+    expect(page.get_by_placeholder("Message walter", exact=True)).to_be_visible()
+    searching, *since = page.evaluate("window.heads")
+    assert "“Walter”" in searching
+    assert since
+    assert "“Walter”" not in "".join(since)
+    expect(page.get_by_placeholder("Search, or a name to write to")).to_have_value("")
+
+
+HOLD_SCRIPTS = """
+const make = URL.createObjectURL;
+URL.createObjectURL = (what) => {
+  if (!what.type?.includes("javascript")) return make(what);
+  return make(new Blob(["await new Promise((go) => { window.letScriptsRun = go; });\\n", what], { type: what.type }));
+};
+"""
+
+
+def before_its_script(tabs: Tabs, *, width: int = 1100) -> Page:
+    """A tab that is connected and drawn, in which the page's script has yet to begin, as on a slow machine."""
+    page = tabs.open(width=width)
+    page.add_init_script(HOLD_SCRIPTS)
+    page.reload()
+    connect(page, "alice")
+    expect(page.get_by_text("connected · guest", exact=True)).to_be_attached()
+    page.wait_for_function("() => Boolean(window.letScriptsRun)")
+    return page
+
+
+def let_it_run(page: Page) -> None:
+    assert page.evaluate("document.securechat === undefined")
+    page.evaluate("window.letScriptsRun()")
+    page.wait_for_function("document.securechat")
+    wait_for_refreshes(page, 1)
+
+
+def test_a_search_that_is_begun_before_the_page_is_ready_is_not_interrupted(tabs: Tabs) -> None:
+    page = before_its_script(tabs)
+    field = page.get_by_placeholder("Search, or a name to write to")
+    field.click()
+    let_it_run(page)
+    page.keyboard.type("half a w")
+    expect(field).to_have_value("half a w")
+
+
+def test_a_list_that_is_opened_on_a_phone_before_the_page_is_ready_stays_open(tabs: Tabs) -> None:
+    page = before_its_script(tabs, width=390)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    let_it_run(page)
+    choose(page, "Everyone")
 
 
 def test_an_upload_is_stopped_goes_on_and_stays_in_sight(tabs: Tabs, broker: BrokerProcess, guest: GuestFactory) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Element
+from streamlit.testing.v1.element_tree import Element, TextInput
 
 from clients.chronicle import ConnectionState
 from clients.page_state import Chat
@@ -46,6 +46,10 @@ def wait_for(app: AppTest, state: ConnectionState) -> AppTest:
     """Wait for a state of the connection, and draw it."""
     until(lambda: chat_of(app).client.status.state is state, f"never {state.value}")
     return app.run()
+
+
+def search_field(app: AppTest) -> TextInput:
+    return next(field for field in app.text_input if field.label.startswith("Search"))
 
 
 def send(app: AppTest, what: str) -> AppTest:

@@ -25,7 +25,7 @@ from core.names import EVERYONE
 from core.order import Place
 from core.profile import Profile
 from tests.broker_process import BrokerProcess, admin, cli, environment
-from tests.clients.pages import NOWHERE, chat_of, connect, new_page, page, send, text, wait_for
+from tests.clients.pages import NOWHERE, chat_of, connect, new_page, page, search_field, send, text, wait_for
 from tests.keys import keys_of
 from tests.net import until
 
@@ -341,13 +341,13 @@ def test_a_profile_searches_all_that_it_keeps(near: Path, broker: BrokerProcess,
         until(lambda: len(client.timeline(EVERYONE)) > 0)
     first.button(key="leave").click().run()
     later = unlock(first)
-    later.text_input(key="search").input("key").run()
+    search_field(later).input("key").run()
     search = chat_of(later).search
     assert search
     assert [(found.sender, found.text) for found in search.found] == [("bob", "key"), ("bob", "the KEY? thanks")]
     assert search.more
     assert "the newest" in text(later)
-    later.text_input(key="search").input("under the").run()
+    search_field(later).input("under the").run()
     assert "You <span>to bob" in text(later)
 
 
@@ -372,7 +372,7 @@ def test_an_id_that_comes_again_stops_neither_the_log_nor_a_search(near: Path, l
     chat_of(app).open("bob")
     assert text(app.run()).count("one more") == 2
     assert text(app).count("notes.txt") == 2
-    app.text_input(key="search").input("one more").run()
+    search_field(app).input("one more").run()
     assert text(app).count("one more") == 2 + 1  # in the head, too
     show = [button for button in app.button if button.label == "Show in bob"]
     assert len({button.key for button in show}) == 2
