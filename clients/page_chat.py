@@ -24,7 +24,7 @@ from clients.page_log import SUITE_NAMES, failed, first_shown, literal, log_part
 from clients.page_people import draw_head, draw_me, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
-from clients.page_trust import draw_decision, must_decide, show_number
+from clients.page_trust import NUMBER, draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
@@ -84,7 +84,9 @@ def has_ended(status: ConnectionStatus) -> bool:
 
 
 def _outside(chat: Chat) -> tuple[object, ...]:
-    return chat.current, chat.comparing, has_ended(chat.client.status), chat.search
+    # The choice of the suite is told by a refresh alone if one is sent while it is made.
+    suite = st.session_state.get("suite", Suite.HYBRID)
+    return chat.current, chat.comparing, has_ended(chat.client.status), chat.search, suite
 
 
 @st.fragment
@@ -116,6 +118,8 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
             field=_field(chat),
             goto=chat.goto,
             asked=chat.asked,
+            needed=needed(chat),
+            lost=chat.draw_again,
         )
 
 
@@ -248,6 +252,12 @@ def _field(chat: Chat) -> str:
     if has_ended(chat.client.status):
         return page_connect.field_again(chat.client)
     return "" if chat.search else _composer_key(chat, chat.current)
+
+
+def needed(chat: Chat) -> list[str]:
+    """What a drawing of the page must have left there, in CSS."""
+    field = _field(chat)
+    return ([f".st-key-{field}"] if field else []) + ([NUMBER] if chat.comparing else [])
 
 
 def _composers(chat: Chat) -> None:

@@ -1,7 +1,8 @@
-"""What only a script in the page can do: the tab's title, the focus, and what of the log is in sight."""
+"""What only a script in the page can do: the tab's title, the focus, what of the log is in sight, and what is not there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import streamlit as st
@@ -24,9 +25,9 @@ const begin = (data) => {
   state.focus = () => {
     const field = state.field && document.querySelector(`.st-key-${state.field} :is(textarea, input:not([type=file]))`);
     const now = document.activeElement;
-    const chosen = now?.matches("input, textarea") && (now !== state.placed || now.value);
+    const chosen = now?.matches("input, textarea") && (!now.offered || now.value);
     if (chosen || !field?.checkVisibility()) return;
-    state.placed = field;
+    field.offered = true;  // stays with the field, also when this script begins anew
     field.focus();
     state.body.disconnect();
   };
@@ -72,6 +73,14 @@ const begin = (data) => {
     state.atEnd = end;
     scroller()?.scrollTo(0, end ? scroller().scrollHeight : 0);
   };
+  // Streamlit, in a browser that is slow, takes parts of a whole drawing away again when a refresh follows at once. What has
+  // to be there and is not, twice in a row, is asked for again.
+  state.look = () => {
+    const lost = state.data.needed.some((one) => !document.querySelector(one));
+    if (lost && state.missed) state.lose(Date.now());
+    state.missed = lost && !state.missed;
+  };
+  state.looking = setInterval(state.look, 1000);
   state.lines = new MutationObserver(state.show);
   state.watch = (how) => {
     document[how]("scroll", state.scrolled, true);
@@ -91,13 +100,15 @@ const end = () => {
   state.body.disconnect();
   state.lines.disconnect();
   state.grown.disconnect();
+  clearInterval(state.looking);
   state.watch("removeEventListener");
   document.removeEventListener("visibilitychange", state.title);
   document.title = "SecureChat";
 };
-export default function ({ data }) {
+export default function ({ data, setTriggerValue }) {
   const state = (document.securechat ??= begin(data));
   state.data = data;
+  state.lose = (when) => setTriggerValue("lost", when);
   state.title();
   state.follow();
   if (state.field !== data.field) {
@@ -126,12 +137,21 @@ export default function ({ data }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(*, received: int, elsewhere: int, field: str, goto: str, asked: int) -> None:
+def signal(
+    *, received: int, elsewhere: int, field: str, goto: str, asked: int, needed: list[str], lost: Callable[[], None]
+) -> None:
     """Tell the page's script what it cannot know.
 
     How many messages came in all, how many are unread elsewhere, the key of the field to write in (none has an empty one;
-    a composer's begins with ``write-``), the key of the line that the person asked to see last, and how many times they
-    asked to see one.
+    a composer's begins with ``write-``), the key of the line that the person asked to see last, how many times they
+    asked to see one, and what must be on the page, in CSS: ``lost`` is called where something of it is not.
     """
-    data = {"received": received, "elsewhere": elsewhere, "field": field, "goto": goto, "asked": asked}
-    _component(key="signals", data=data)
+    data = {
+        "received": received,
+        "elsewhere": elsewhere,
+        "field": field,
+        "goto": goto,
+        "asked": asked,
+        "needed": needed,
+    }
+    _component(key="signals", data=data, on_lost_change=lost)

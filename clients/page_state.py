@@ -82,6 +82,10 @@ class Chat:
         if conversation not in self.opened:
             self.opened.append(conversation)
 
+    def draw_again(self) -> None:
+        """Have the whole page drawn with the next refresh."""
+        self.outside = ()
+
     def compare(self, user: str | None) -> None:
         """Put somebody's safety number on the screen, or none."""
         self.comparing, self.undecided = user, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, WebSocketRoute, expect, sync_playwright
 
 from clients.chat import ChatClient
 from core.address import BrokerAddress
@@ -59,15 +62,32 @@ def page_url(home: Path) -> Iterator[str]:
 
 
 def _chromium_path(playwright: Playwright) -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
         if found := shutil.which(name):
             return found
     return playwright.chromium.executable_path
 
 
+class Visitors:
+    """People at browsers of their own, who have been on the page before: so its scripts are read and compiled once for each."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+
+    def __getitem__(self, number: int) -> BrowserContext:
+        while number >= len(self._contexts):
+            context = self._browser.new_context()
+            context.set_default_timeout(LIMIT * 1000)
+            for script in (_AS_NEW, _OFTEN, _COUNT_REFRESHES):
+                context.add_init_script(script)
+            self._contexts.append(context)
+        return self._contexts[number]
+
+
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """A browser; where there is none, the tests are skipped, unless SECURECHAT_REQUIRE_BROWSER says that there must be one."""
+def visitors() -> Iterator[Visitors]:
+    """Where there is no browser, the tests are skipped, unless SECURECHAT_REQUIRE_BROWSER says that there must be one."""
     with sync_playwright() as playwright:
         path = _chromium_path(playwright)
         if not Path(path).exists():
@@ -76,28 +96,52 @@ def chromium() -> Iterator[Browser]:
             pytest.skip(HOW_TO_GET_ONE)
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         expect.set_options(timeout=LIMIT * 1000)
-        yield browser
+        yield Visitors(browser)
         browser.close()
 
 
-class Tabs:
-    """Browser tabs, each of a browser profile of its own. None of them may ask anything of another host."""
+# What the page has put down in the browser for later is not of this test.
+_AS_NEW = """
+if (window === top && location.protocol === "http:" && !sessionStorage.seen) {
+  localStorage.clear();
+  sessionStorage.seen = 1;
+}
+"""
 
-    def __init__(self, chromium: Browser, url: str) -> None:
-        self._chromium = chromium
+# No test has to wait for two seconds to pass: the component that keeps the time does so four times as often. This runs
+# before its frame has gone there.
+_OFTEN = """
+for (const name of ["setTimeout", "setInterval"]) {
+  const set = window[name];
+  const often = () => location.pathname.includes("streamlit_autorefresh");
+  window[name] = (run, ms, ...more) => set(run, often() ? Math.min(ms, 500) : ms, ...more);
+}
+"""
+
+# Each refresh begins with a message from the component that keeps the time to the page around it.
+_COUNT_REFRESHES = """
+window.refreshes = 0;
+window.addEventListener("message", (event) => {
+  if (event.data?.type === "streamlit:setComponentValue") window.refreshes += 1;
+});
+"""
+
+
+class Tabs:
+    """Browser tabs, each of another visitor. None of them may ask anything of another host."""
+
+    def __init__(self, visitors: Visitors, url: str) -> None:
+        self._visitors = visitors
         self._url = url
-        self._contexts: list[BrowserContext] = []
+        self._pages: list[Page] = []
         self.strangers: list[str] = []
 
     def open(self, *, width: int = 1100, height: int = 760, scheme: str = "light", url: str | None = None) -> Page:
-        context = self._chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if scheme == "dark" else "light"
-        )
-        self._contexts.append(context)
-        context.set_default_timeout(LIMIT * 1000)
-        context.on("request", lambda request: self._note(request.url))
-        page = context.new_page()
-        page.add_init_script(_COUNT_REFRESHES)
+        page = self._visitors[len(self._pages)].new_page()
+        self._pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.on("request", lambda request: self._note(request.url))
         page.goto(url or self._url)
         return page
 
@@ -113,29 +157,54 @@ class Tabs:
         expect(page.get_by_text("connected · guest", exact=True)).to_be_attached()
         return page
 
-    def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for page in self._pages:
+            page.close()
+        if kind is None:
+            assert self.strangers == [], "the page asked other hosts for something"
 
 
-# Each refresh begins with a message from the component that keeps the time to the page around it.
-_COUNT_REFRESHES = """
-window.refreshes = 0;
-window.addEventListener("message", (event) => {
-  if (event.data?.type === "streamlit:setComponentValue") window.refreshes += 1;
-});
-"""
+class Answers:
+    """What the server says to a tab from the next time on that it is loaded; the tab goes on saying what it has to.
+
+    It is passed on, unless it is held back, or contains ``lost`` and is the first to do so.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.lost = b""
+        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
+        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
+
+    def _connect(self, there: WebSocketRoute) -> None:
+        server = there.connect_to_server()
+        there.on_message(server.send)
+        server.on_message(lambda what: self._pass(there, what))
+
+    def _pass(self, there: WebSocketRoute, what: str | bytes) -> None:
+        if self.lost and isinstance(what, bytes) and self.lost in what:
+            self.lost = b""
+        elif self._held is not None:
+            self._held.append((there, what))
+        else:
+            there.send(what)
+
+    def hold(self) -> None:
+        self._held = []
+
+    def let_go(self) -> None:
+        held, self._held = self._held or [], None
+        for there, what in held:
+            there.send(what)
 
 
 @pytest.fixture
-def tabs(chromium: Browser, page_url: str, broker: BrokerProcess) -> Iterator[Tabs]:
+def tabs(visitors: Visitors, page_url: str, broker: BrokerProcess) -> Iterator[Tabs]:
     """Opens tabs of the page, and closes them."""
-    opened = Tabs(chromium, page_url)
-    try:
+    with Tabs(visitors, page_url) as opened:
         yield opened
-    finally:
-        opened.close()
-    assert opened.strangers == [], "the page asked other hosts for something"
 
 
 class Bait(ThreadingHTTPServer):

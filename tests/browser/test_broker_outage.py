@@ -8,24 +8,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from clients.chat import ChatClient
 from clients.view import text_of
 from core.events import MessageReceived
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, Tabs, choose, connect, write
+from tests.browser.conftest import LIMIT, Tabs, Visitors, choose, connect, write
 from tests.page_process import page_server
 
 
 @pytest.fixture
-def lonely_tabs(chromium: Browser, tmp_path: Path) -> Iterator[Tabs]:
+def lonely_tabs(visitors: Visitors, tmp_path: Path) -> Iterator[Tabs]:
     """Tabs of a page where no broker has ever run."""
-    with page_server(tmp_path) as url:
-        tabs = Tabs(chromium, url)
+    with page_server(tmp_path) as url, Tabs(visitors, url) as tabs:
         yield tabs
-        tabs.close()
-    assert tabs.strangers == []
 
 
 def test_a_broker_that_starts_late_is_found_and_one_that_was_killed_is_waited_for(lonely_tabs: Tabs, tmp_path: Path) -> None:

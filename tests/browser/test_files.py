@@ -10,14 +10,14 @@ import zlib
 from hashlib import sha256
 from pathlib import Path
 
-from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 from streamlit.runtime.media_file_storage import MediaFileKind
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from core.content import File
 from core.events import MessageReceived
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, wait_for_refreshes
+from tests.browser.conftest import LIMIT, GuestFactory, Tabs, Visitors, choose, wait_for_refreshes
 from tests.page_process import page_server
 
 
@@ -58,7 +58,8 @@ def payload(name: str, content: bytes) -> FilePayload:
 
 
 def card(page: Page, name: str) -> Locator:
-    return page.locator('[class*="st-key-card-"]').filter(has_text=name)
+    """The card of a file. For a moment there are two, that of its upload and that of what was sent."""
+    return page.locator('[class*="st-key-card-"]').filter(has_text=name).first
 
 
 def save(page: Page, name: str) -> bytes:
@@ -160,20 +161,19 @@ def test_a_file_that_cannot_be_fetched_or_sent_says_why(tabs: Tabs, guest: Guest
 
 
 def test_the_servers_end_leaves_no_file_behind(
-    chromium: Browser, broker: BrokerProcess, home: Path, tmp_path: Path, guest: GuestFactory
+    visitors: Visitors, broker: BrokerProcess, home: Path, tmp_path: Path, guest: GuestFactory
 ) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
-    with page_server(home, TMPDIR=str(kept)) as url:
-        tabs = Tabs(chromium, url)
-        page = tabs.join("alice")
-        guest("bob").send(File("lost.pdf", 1234, bytes(32), bytes(32), os.urandom(16)), "alice")
-        choose(page, "bob")
-        card(page, "lost.pdf").get_by_role("button", name="Get").click()
-        expect(card(page, "lost.pdf")).to_contain_text("The broker does not have lost.pdf, or no longer.")
-        assert [path.name.startswith("securechat-page-") for path in kept.iterdir()] == [True]
-    assert list(kept.iterdir()) == []
-    tabs.close()
+    with Tabs(visitors, "") as tabs:
+        with page_server(home, TMPDIR=str(kept)) as url:
+            page = tabs.join("alice", url=url)
+            guest("bob").send(File("lost.pdf", 1234, bytes(32), bytes(32), os.urandom(16)), "alice")
+            choose(page, "bob")
+            card(page, "lost.pdf").get_by_role("button", name="Get").click()
+            expect(card(page, "lost.pdf")).to_contain_text("The broker does not have lost.pdf, or no longer.")
+            assert [path.name.startswith("securechat-page-") for path in kept.iterdir()] == [True]
+        assert list(kept.iterdir()) == []
 
 
 def test_files_of_a_text_that_is_refused_wait_until_it_is_tried_again(tabs: Tabs, guest: GuestFactory) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
 
 from core.content import File
 from core.events import MessageReceived
 from core.names import EVERYONE
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, GuestFactory, Tabs, choose, connect, wait_for_refreshes
+from tests.browser.conftest import LIMIT, Answers, GuestFactory, Tabs, choose, connect, wait_for_refreshes
 from tests.browser.test_files import attach, card, payload, submit
 from tests.net import until
 
@@ -93,37 +92,10 @@ NOTE_HEADS = """() => {
 }"""
 
 
-class SlowAnswers:
-    """Holds back what the server says to a tab, while the tab goes on saying what it has to."""
-
-    def __init__(self, page: Page) -> None:
-        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
-        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
-
-    def _connect(self, there: WebSocketRoute) -> None:
-        server = there.connect_to_server()
-        there.on_message(server.send)
-        server.on_message(lambda what: self._pass(there, what))
-
-    def _pass(self, there: WebSocketRoute, what: str | bytes) -> None:
-        if self._held is None:
-            there.send(what)
-        else:
-            self._held.append((there, what))
-
-    def hold(self) -> None:
-        self._held = []
-
-    def let_go(self) -> None:
-        held, self._held = self._held or [], None
-        for there, what in held:
-            there.send(what)
-
-
 def test_a_search_that_is_left_does_not_come_back_with_a_refresh(tabs: Tabs) -> None:
     """The refresh was sent before its answer to the click had come, so it tells of the field as it was."""
     page = tabs.open()
-    answers = SlowAnswers(page)
+    answers = Answers(page)
     page.reload()
     connect(page, "alice")
     search(page, "Walter")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.broker_process import BrokerProcess, admin, cli, got, listening
-from tests.browser.conftest import GuestFactory, Tabs, choose, wait_for_refreshes, write
+from tests.browser.conftest import GuestFactory, Tabs, Visitors, choose, wait_for_refreshes, write
 from tests.browser.test_files import attach, card, payload, png, save, submit
 from tests.net import until
 from tests.page_process import page_server
@@ -30,13 +30,10 @@ def settled(tmp_path: Path) -> Iterator[BrokerProcess]:
 
 
 @pytest.fixture
-def own_tabs(chromium: Browser, settled: BrokerProcess, tmp_path: Path) -> Iterator[Tabs]:
+def own_tabs(visitors: Visitors, settled: BrokerProcess, tmp_path: Path) -> Iterator[Tabs]:
     """Tabs of a page on that machine."""
-    with page_server(tmp_path) as url:
-        tabs = Tabs(chromium, url)
+    with page_server(tmp_path) as url, Tabs(visitors, url) as tabs:
         yield tabs
-        tabs.close()
-    assert tabs.strangers == []
 
 
 def person(broker: BrokerProcess, folder: Path, name: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from core.events import MessageReceived, RosterChanged
 from tests.broker_process import BrokerProcess, cli, listening
 from tests.browser.conftest import (
     LIMIT,
+    Answers,
     Bait,
     GuestFactory,
     Tabs,
@@ -266,7 +267,7 @@ def test_a_closed_tab_says_goodbye_and_a_reloaded_one_gets_its_name_back(tabs: T
     page.get_by_role("button", name="Connect").click()
     expect(page.get_by_text("victor is here with you.")).to_be_visible()
     assert kid_of(victor, "walter") != first
-    page.context.close()
+    page.close()
     changes = (event for event in victor.events(LIMIT) if isinstance(event, RosterChanged))
     departures = (entry.user for change in changes for entry in change.left)
     assert [next(departures), next(departures)] == ["walter", "walter"]
@@ -352,3 +353,18 @@ def test_keys_reach_what_can_be_seen_and_nothing_else(tabs: Tabs) -> None:
     for _ in range(20):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.tagName") != "IFRAME"
+
+
+def test_what_the_browser_has_lost_is_drawn_again(tabs: Tabs, guest: GuestFactory) -> None:
+    """As happens where it is slow, and a refresh follows a drawing of the whole page at once."""
+    page = tabs.open()
+    answers = Answers(page)
+    page.reload()
+    connect(page, "trudy")
+    bob = guest("bob")
+    answers.lost = b"Message bob"
+    choose(page, "bob")
+    assert not answers.lost
+    write(page, "bob", "nothing was lost")
+    message = next(event.message for event in bob.events(LIMIT) if isinstance(event, MessageReceived))
+    assert text_of(message.content) == "nothing was lost"

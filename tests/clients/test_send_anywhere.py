@@ -205,7 +205,7 @@ def test_under_a_latin_locale_an_argument_is_what_was_typed(env: dict[str, str],
 
 # Ctrl-C
 
-MOMENTS = 40
+MOMENTS = 24
 A_MODULE_OF_OURS = b" clients."
 
 

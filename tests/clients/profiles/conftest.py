@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker_process import BrokerProcess, cli
-from tests.clients.profiles.people import Env, release
-from tests.net import until
+from tests.broker_process import BrokerProcess
+from tests.clients.profiles.people import Env, release, settle
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +26,11 @@ def person(broker: BrokerProcess, tmp_path: Path) -> Callable[[str], Env]:
 @pytest.fixture
 def alice(broker: BrokerProcess, person: Callable[[str], Env]) -> Iterator[Env]:
     """A profile; its name is free again after the test."""
-    env = person("alice")
-    until(lambda: cli(env, "init", "alice").code == 0)
-    yield env
+    yield settle(broker, person("alice"), "alice")
     release(broker, "alice")
 
 
 @pytest.fixture
 def bob(broker: BrokerProcess, person: Callable[[str], Env]) -> Iterator[Env]:
-    env = person("bob")
-    until(lambda: cli(env, "init", "bob").code == 0)
-    yield env
+    yield settle(broker, person("bob"), "bob")
     release(broker, "bob")

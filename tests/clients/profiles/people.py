@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.broker_process import BrokerProcess, Finished, admin, cli, got, listening
+from broker import admin
+from clients.making import make_profile
+from core.errors import LoginRefused
+from tests.broker_process import BrokerProcess, Finished, cli, got, listening
+from tests.net import until
 
 Env = dict[str, str]
 
@@ -19,10 +23,25 @@ def ok(done: Finished) -> Finished:
     return done
 
 
+def settle(broker: BrokerProcess, env: Env, name: str) -> Env:
+    """Make a profile of ``name``, as ``init`` does. The broker hears in its own time that the name is free."""
+
+    def made() -> bool:
+        try:
+            profile, claimed = make_profile(Path(env["SECURECHAT_HOME"]), name, None, broker.address)
+        except LoginRefused:
+            return False
+        profile.close()
+        return claimed
+
+    until(made)
+    return env
+
+
 def release(broker: BrokerProcess, *names: str) -> None:
-    """Set names free."""
+    """Set names free, as ``securechat-broker release`` does."""
     for name in names:
-        ok(admin(broker.data, broker.env, "release", name))
+        admin.release(broker.data, name)
 
 
 def number(env: Env, peer: str) -> str:
