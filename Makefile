@@ -24,7 +24,7 @@ run: install ## Start the broker and the page on this machine, and say where the
 
 .PHONY: test
 test: develop ## Run all tests
-	@exec .venv/bin/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: demo
 demo: install ## Start a broker and the page, with people there to chat with
