@@ -13,7 +13,7 @@ import streamlit as st
 _SCRIPT: Final = """
 const NARROW = "(max-width: 768px)";
 const begin = (data) => {
-  const state = { data, seen: data.received, field: null, asked: 0 };
+  const state = { data, seen: data.received, field: null, asked: 0, missed: 0 };
   state.title = () => {
     if (!document.hidden) state.seen = state.data.received;
     const count = Math.max(state.data.elsewhere, state.data.received - state.seen);
@@ -76,9 +76,12 @@ const begin = (data) => {
   // Streamlit, in a browser that is slow, takes parts of a whole drawing away again when a refresh follows at once. What has
   // to be there and is not, twice in a row, is asked for again.
   state.look = () => {
+    if (document.querySelector(".stApp")?.dataset.testScriptState === "running") return;  // it may be on its way
     const lost = state.data.needed.some((one) => !document.querySelector(one));
-    if (lost && state.missed) state.lose(Date.now());
-    state.missed = lost && !state.missed;
+    state.missed = lost ? state.missed + 1 : 0;
+    if (state.missed < 2) return;
+    state.missed = -3;
+    state.lose(Date.now());
   };
   state.looking = setInterval(state.look, 1000);
   state.lines = new MutationObserver(state.show);

@@ -170,7 +170,8 @@ class Tabs:
 class Answers:
     """What the server says to a tab from the next time on that it is loaded; the tab goes on saying what it has to.
 
-    It is passed on, unless it is held back, or contains ``lost`` and is the first to do so.
+    It is passed on, unless it is held back, or contains ``lost`` and is the first to do so. What either says goes on its way
+    only while the test waits for the page: whoever waits for something else has to wait for the page first.
     """
 
     def __init__(self, page: Page) -> None:

@@ -366,5 +366,6 @@ def test_what_the_browser_has_lost_is_drawn_again(tabs: Tabs, guest: GuestFactor
     choose(page, "bob")
     assert not answers.lost
     write(page, "bob", "nothing was lost")
+    expect(page.locator(".sc-mine")).to_contain_text("delivered")
     message = next(event.message for event in bob.events(LIMIT) if isinstance(event, MessageReceived))
     assert text_of(message.content) == "nothing was lost"
