@@ -101,7 +101,7 @@ def restore(path: Path, home: Path, ask: Callable[[], str | None]) -> Restored:
         keystore, record = _head(file, path)
         try:
             passphrase = ask() if is_locked(keystore) else None
-            profile = Profile.decode(unlock(keystore, passphrase))
+            profile = Profile.decode(unlock(keystore, passphrase), foreign=True)
             sealed = msgspec.msgpack.decode(Records(profile.data_key, random=os.urandom).unlock(record, _NAME), type=_Sealed)
         except (KeystoreDamaged, RecordDamaged, msgspec.MsgspecError):
             raise BackupDamaged(path=path) from None

@@ -138,16 +138,23 @@ class Profile:
         )
 
     @classmethod
-    def decode(cls, raw: bytes) -> Profile:
-        """Read a keystore's content; raises KeystoreDamaged."""
+    def decode(cls, raw: bytes, *, foreign: bool = False) -> Profile:
+        """Read a keystore's content; raises KeystoreDamaged.
+
+        The keys of one that came from elsewhere, which is ``foreign``, are tested first. What this program has written is
+        authentic, for the vault has opened it, and a profile in daily use has nine keys.
+        """
         try:
             stored = msgspec.msgpack.decode(raw, type=_Stored)
             if stored.v != _VERSION or not stored.eks:
                 raise KeystoreDamaged
             return cls(
                 user=check_name(stored.user),
-                signing=SigningKey.from_der(stored.ik),
-                keys=tuple(AgedKey(OpeningKey.from_der(der), made, superseded) for der, made, superseded in stored.eks),
+                signing=SigningKey.from_der(stored.ik, tested=not foreign),
+                keys=tuple(
+                    AgedKey(OpeningKey.from_der(der, tested=not foreign), made, superseded)
+                    for der, made, superseded in stored.eks
+                ),
                 seq=stored.seq,
                 bundled=stored.bundled,
                 curve_secret=stored.curve,

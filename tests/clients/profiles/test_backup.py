@@ -9,16 +9,21 @@ import shutil
 import signal
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from clients.backup import back_up as write_backup
+from clients.keystore import Keystore
 from clients.profiles import OpenProfile
+from core.rsa import SigningKey
 from tests.broker_process import BrokerProcess, Finished, Running, cli, cli_command, got, listening
 from tests.clients.profiles.people import Env, home, number, ok, release
 from tests.clients.test_database import ENDLESS
+from tests.keys import private_key
 from tests.net import until
 
 Person = Callable[[str], Env]
@@ -315,6 +320,28 @@ def test_a_database_that_would_run_something_is_not_put_back(alice: Env, tmp_pat
     assert done.code == 1
     assert "is no backup of a profile: its database is not one that SecureChat makes. Nothing was restored." in done.err
     assert folder(Path(alice["SECURECHAT_HOME"])) == []
+
+
+def test_keys_that_are_none_are_not_put_back(alice: Env, tmp_path: Path) -> None:
+    """Whoever has no passphrase to know can make such a backup."""
+    where = Path(alice["SECURECHAT_HOME"])
+    Keystore(where, "alice").update(None, lambda profile: replace(profile, signing=no_key()))
+    with contextlib.closing(OpenProfile(where, "alice", None)) as profile:
+        write_backup(profile, tmp_path / "alice.backup")
+    lose(alice)
+    done = cli(alice, "restore", str(tmp_path / "alice.backup"))
+    assert done.code == 1
+    assert "is damaged or not all there. Nothing was restored." in done.err
+    assert folder(where) == []
+
+
+def no_key() -> SigningKey:
+    """What has the form of a key; its private exponent is that of none."""
+    numbers = private_key("alice", "ik").private_numbers()
+    other = rsa.RSAPrivateNumbers(
+        numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers
+    )
+    return SigningKey(other.private_key(unsafe_skip_rsa_key_validation=True))
 
 
 def test_a_database_of_many_chunks_comes_back(alice: Env, tmp_path: Path) -> None:
