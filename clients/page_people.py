@@ -15,6 +15,7 @@ from clients.view import listing
 from core.names import EVERYONE, fingerprint, short_fingerprint
 
 _LISTED_MAX: Final = 40
+_FIELD: Final = "find"
 _STATES: Final = {
     ConnectionState.CONNECTING: "connecting …",
     ConnectionState.ONLINE: "connected",
@@ -38,13 +39,12 @@ def draw_people(chat: Chat) -> None:
         dot = ":green[●]" if peer and online else ":gray[○]"
         _row(chat, name, dot, "" if peer else "away", peer)
     if others[room:]:
-        hint, key = f"{len(here)} people are here", f"find-{chat.visits}"
-        about = (chat, chat.visits, key)
-        st.selectbox("Find a person", others, index=None, key=key, placeholder=hint, on_change=_found, args=about)
+        hint, key = f"{len(here)} people are here", chat.key_of(_FIELD)
+        st.selectbox("Find a person", others, index=None, key=key, placeholder=hint, on_change=_found, args=(chat, key))
 
 
-def _found(chat: Chat, visit: int, key: str) -> None:
-    if visit == chat.visits:
+def _found(chat: Chat, key: str) -> None:
+    if key == chat.key_of(_FIELD):
         chat.open(st.session_state[key])
 
 

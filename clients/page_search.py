@@ -13,13 +13,14 @@ from clients.view import clock, day
 from core.errors import SecureChatError
 from core.names import EVERYONE, is_name, normalise_name
 
+_FIELD: Final = "search"
 _WHAT_FOR: Final = "Search, or a name to write to"
 _TOP: Final = "found"  # what the page's script brings into sight: Streamlit would follow the end of what was found
 
 
 def draw_field(chat: Chat) -> None:
     """Draw the field to type into."""
-    key = f"search-{chat.visits}"
+    key = chat.key_of(_FIELD)
     st.text_input(
         _WHAT_FOR,
         key=key,
@@ -28,13 +29,13 @@ def draw_field(chat: Chat) -> None:
         icon=":material/search:",
         autocomplete="off",
         on_change=_look,
-        args=(chat, chat.visits, key),
+        args=(chat, key),
     )
 
 
-def _look(chat: Chat, visit: int, key: str) -> None:
-    if visit != chat.visits:
-        return  # what the field held when a conversation was opened
+def _look(chat: Chat, key: str) -> None:
+    if key != chat.key_of(_FIELD):
+        return
     text = st.session_state[key].strip()
     if not text:
         chat.search = None

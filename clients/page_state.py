@@ -47,9 +47,7 @@ class Chat:
     broker_is_local: bool = True
     note: str = ""
     current: str = EVERYONE  # the conversation on the screen
-    # How many times a conversation was put on the screen. Fields that are empty after that have it in their keys: one that
-    # this program emptied would be filled again by a refresh that the browser had sent just before.
-    visits: int = 0
+    visits: int = 0  # how many times a conversation was put on the screen
     search: Search | None = None  # what is on the screen in place of the conversation
     goto: str = ""  # the key of the line that was to be brought into sight last
     asked: int = 0  # how many times one was: the same line may be wanted again
@@ -81,6 +79,14 @@ class Chat:
         self.visits += 1
         if conversation not in self.opened:
             self.opened.append(conversation)
+
+    def key_of(self, field: str) -> str:
+        """The key of a field that is empty each time that a conversation is put on the screen.
+
+        It is another one each time: a field that this program emptied would be filled again by a refresh that the browser
+        had sent just before. What is said of an older one is of no meaning.
+        """
+        return f"{field}-{self.visits}"
 
     def draw_again(self) -> None:
         """Have the whole page drawn with the next refresh."""
