@@ -24,7 +24,7 @@ from clients.page_log import SUITE_NAMES, failed, first_shown, literal, log_part
 from clients.page_people import draw_head, draw_me, draw_people
 from clients.page_signals import signal
 from clients.page_state import SHOWN_FIRST, Chat, end_chat
-from clients.page_trust import NUMBER, draw_decision, must_decide, show_number
+from clients.page_trust import draw_decision, must_decide, show_number
 from clients.timeline import Line, LineKind
 from clients.view import lasting
 from core.bundle import Suite
@@ -62,6 +62,9 @@ def show(chat: Chat) -> None:
     _composers(chat)
     if chat.comparing:
         show_number(chat, chat.comparing)
+    chat.drawings += 1
+    with st.sidebar:  # where nothing stands but what always does, so it has one place
+        st.html(f'<i class="sc-drawing" data-number="{chat.drawings}"></i>')
 
 
 def _encryption() -> None:
@@ -118,7 +121,7 @@ def _live(chat: Chat, me: DeltaGenerator, people: DeltaGenerator, head: DeltaGen
             field=_field(chat),
             goto=chat.goto,
             asked=chat.asked,
-            needed=needed(chat),
+            drawing=chat.drawings,
             lost=chat.draw_again,
         )
 
@@ -252,12 +255,6 @@ def _field(chat: Chat) -> str:
     if has_ended(chat.client.status):
         return page_connect.field_again(chat.client)
     return "" if chat.search else _composer_key(chat, chat.current)
-
-
-def needed(chat: Chat) -> list[str]:
-    """What a drawing of the page must have left there, in CSS."""
-    field = _field(chat)
-    return ([f".st-key-{field}"] if field else []) + ([NUMBER] if chat.comparing else [])
 
 
 def _composers(chat: Chat) -> None:

@@ -46,13 +46,19 @@ def draw_file(chat: Chat, part: FileLine, place: int, *, ended: bool) -> None:
             st.html(_card(file.name, file.size, small=bool(shown)))
             if not ended:
                 _draw_action(chat, file, download, line.key)
-        if download and download.active:
-            st.html(_bar(download))
-        elif download and download.state is TransferState.FAILED:
-            st.html(_failure(download))
-        elif file.size > FILE_MAX:
-            st.html(f'<div class="sc-why">It is too big for a browser. {plain(_elsewhere(chat, line))}</div>')
-        st.html(part.meta)
+        # In one piece: of several, one that is not there any more would stay until all else is drawn, and what is above
+        # would move away from under the pointer then.
+        st.html(_how_far(chat, line, download) + part.meta)
+
+
+def _how_far(chat: Chat, line: Line, download: Download | None) -> str:
+    if download and download.active:
+        return _bar(download)
+    if download and download.state is TransferState.FAILED:
+        return _failure(download)
+    if line.file and line.file.size > FILE_MAX:
+        return f'<div class="sc-why">It is too big for a browser. {plain(_elsewhere(chat, line))}</div>'
+    return ""
 
 
 def _trusted(chat: Chat, part: FileLine) -> bool:

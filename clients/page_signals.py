@@ -1,4 +1,4 @@
-"""What only a script in the page can do: the tab's title, the focus, what of the log is in sight, and what is not there."""
+"""What only a script in the page can do: the tab's title, the focus, what of the log is in sight, and what did not arrive."""
 
 from __future__ import annotations
 
@@ -73,17 +73,16 @@ const begin = (data) => {
     state.atEnd = end;
     scroller()?.scrollTo(0, end ? scroller().scrollHeight : 0);
   };
-  // Streamlit, in a browser that is slow, takes parts of a whole drawing away again when a refresh follows at once. What has
-  // to be there and is not, twice in a row, is asked for again.
+  // Where a refresh comes in just as a whole drawing is done, Streamlit throws away what of the drawing it has not sent yet.
+  // Its number is what is sent last of it.
   state.look = () => {
-    if (document.querySelector(".stApp")?.dataset.testScriptState === "running") return;  // it may be on its way
-    const lost = state.data.needed.some((one) => !document.querySelector(one));
-    state.missed = lost ? state.missed + 1 : 0;
+    const drawn = Number(document.querySelector(".sc-drawing")?.dataset.number ?? 0);
+    state.missed = drawn < state.data.drawing ? state.missed + 1 : 0;
     if (state.missed < 2) return;
-    state.missed = -3;
+    state.missed = -8;  // it takes a moment
     state.lose(Date.now());
   };
-  state.looking = setInterval(state.look, 1000);
+  state.looking = setInterval(state.look, 300);
   state.lines = new MutationObserver(state.show);
   state.watch = (how) => {
     document[how]("scroll", state.scrolled, true);
@@ -140,14 +139,12 @@ export default function ({ data, setTriggerValue }) {
 _component: Final = st.components.v2.component("securechat.signals", js=_SCRIPT)
 
 
-def signal(
-    *, received: int, elsewhere: int, field: str, goto: str, asked: int, needed: list[str], lost: Callable[[], None]
-) -> None:
+def signal(*, received: int, elsewhere: int, field: str, goto: str, asked: int, drawing: int, lost: Callable[[], None]) -> None:
     """Tell the page's script what it cannot know.
 
     How many messages came in all, how many are unread elsewhere, the key of the field to write in (none has an empty one;
     a composer's begins with ``write-``), the key of the line that the person asked to see last, how many times they
-    asked to see one, and what must be on the page, in CSS: ``lost`` is called where something of it is not.
+    asked to see one, and the number of the last whole drawing: ``lost`` is called where the page has not got to its end.
     """
     data = {
         "received": received,
@@ -155,6 +152,6 @@ def signal(
         "field": field,
         "goto": goto,
         "asked": asked,
-        "needed": needed,
+        "drawing": drawing,
     }
     _component(key="signals", data=data, on_lost_change=lost)

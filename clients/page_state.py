@@ -54,6 +54,7 @@ class Chat:
     comparing: str | None = None  # whose safety number is on the screen
     undecided: SecureChatError | None = None  # why a decision about that person's key was not taken
     outside: tuple[object, ...] = ()  # what is drawn outside of the fragment that refreshes itself was made from this
+    drawings: int = 0  # of the whole page, each to its end
     opened: list[str] = field(default_factory=lambda: [EVERYONE])  # conversations that have a composer, in that order
     shown: dict[str, int] = field(default_factory=dict)  # how many lines are drawn of a conversation
     drawn: tuple[object, list[LogPart]] = (None, [])  # the log's parts, and what they were made from

@@ -32,6 +32,9 @@ _RULES: Final = """
 [data-testid="InputInstructions"] { display: none; }
 [data-testid="stSidebarUserContent"] { padding-top: 0; padding-bottom: 1rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
+/* What Streamlit keeps of something replaced, as long as it has the focus: it moved what took its place away from under the
+   pointer, and gave that its place back as soon as it was pressed. */
+[data-retained] { position: absolute !important; opacity: 0; pointer-events: none; }
 .st-key-refresh, .st-key-refresh_broker, .st-key-signals { position: absolute; width: 0; height: 0; overflow: hidden; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-script) { position: absolute; }
 .st-key-me button code, .st-key-head button code { color: inherit; background: none; padding: 0; }

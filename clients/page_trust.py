@@ -18,7 +18,6 @@ from core.events import Trust
 from core.memory import Pin
 from core.names import EVERYONE, fingerprint, short_fingerprint
 
-NUMBER: Final = ".sc-number"  # what the dialog is opened for, in CSS
 _MARKS: Final = {Trust.VERIFIED: ":green[✓]", Trust.CHANGED: ":red[⚠]", Trust.BLOCKED: ":gray[blocked]"}
 _BADGES: Final = {
     Trust.VERIFIED: '<span class="sc-verified">✓ verified</span>',

@@ -16,6 +16,7 @@ from typing import Self
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, WebSocketRoute, expect, sync_playwright
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from clients.chat import ChatClient
 from core.address import BrokerAddress
@@ -170,13 +171,16 @@ class Tabs:
 class Answers:
     """What the server says to a tab from the next time on that it is loaded; the tab goes on saying what it has to.
 
-    It is passed on, unless it is held back, or contains ``lost`` and is the first to do so. What either says goes on its way
-    only while the test waits for the page: whoever waits for something else has to wait for the page first.
+    It is passed on, unless it is held back. If ``cut`` is said, it is lost, and all that follows of the same drawing; that one
+    has come to its end is lost if they are ``endless``. What either says goes on its way only while the test waits for the
+    page: whoever waits for something else has to wait for the page first.
     """
 
     def __init__(self, page: Page) -> None:
-        self.lost = b""
-        self._held: list[tuple[WebSocketRoute, str | bytes]] | None = None
+        self.cut: bytes | None = None
+        self.endless = False
+        self._losing = False
+        self._held: list[tuple[WebSocketRoute, bytes]] | None = None
         page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
 
     def _connect(self, there: WebSocketRoute) -> None:
@@ -185,9 +189,15 @@ class Answers:
         server.on_message(lambda what: self._pass(there, what))
 
     def _pass(self, there: WebSocketRoute, what: str | bytes) -> None:
-        if self.lost and isinstance(what, bytes) and self.lost in what:
-            self.lost = b""
-        elif self._held is not None:
+        assert isinstance(what, bytes)
+        kind = ForwardMsg.FromString(what).WhichOneof("type")
+        if kind == "new_session":
+            self._losing = False
+        if self.cut and self.cut in what:
+            self.cut, self._losing = None, True
+        if self._losing or (self.endless and kind == "script_finished"):
+            return
+        if self._held is not None:
             self._held.append((there, what))
         else:
             there.send(what)

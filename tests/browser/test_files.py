@@ -17,7 +17,7 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from core.content import File
 from core.events import MessageReceived
 from tests.broker_process import BrokerProcess
-from tests.browser.conftest import LIMIT, GuestFactory, Tabs, Visitors, choose, wait_for_refreshes
+from tests.browser.conftest import LIMIT, Answers, GuestFactory, Tabs, Visitors, choose, connect, wait_for_refreshes
 from tests.page_process import page_server
 
 
@@ -100,6 +100,26 @@ def test_what_one_page_attaches_another_saves(tabs: Tabs) -> None:
     assert save(bob, "notes.txt") == b"read me"
     card(alice, "notes.txt").get_by_role("button", name="Get").click()  # one's own, too
     assert save(alice, "notes.txt") == b"read me"
+
+
+def test_what_is_pressed_stays_under_the_pointer(tabs: Tabs, guest: GuestFactory) -> None:
+    """Also before all is drawn, when Streamlit still keeps the button that was pressed before it."""
+    page = tabs.open()
+    answers = Answers(page)
+    page.reload()
+    connect(page, "alice")
+    guest("bob")
+    choose(page, "bob")
+    attach(page, "bob", payload("notes.txt", b"read me"))
+    submit(page)
+    get = card(page, "notes.txt").get_by_role("button", name="Get")
+    expect(get).to_be_visible()
+    answers.endless = True
+    get.click()
+    assert save(page, "notes.txt") == b"read me"
+    expect(page.locator("[data-retained]").filter(has_text="Get")).to_be_attached()
+    answers.endless = False
+    expect(page.locator("[data-retained]")).to_have_count(0)
 
 
 def test_a_picture_is_shown_by_the_browser_and_what_only_claims_to_be_one_is_not(tabs: Tabs) -> None:

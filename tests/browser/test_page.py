@@ -355,17 +355,24 @@ def test_keys_reach_what_can_be_seen_and_nothing_else(tabs: Tabs) -> None:
         assert page.evaluate("document.activeElement.tagName") != "IFRAME"
 
 
-def test_what_the_browser_has_lost_is_drawn_again(tabs: Tabs, guest: GuestFactory) -> None:
-    """As happens where it is slow, and a refresh follows a drawing of the whole page at once."""
+def test_what_streamlit_lost_of_a_drawing_is_drawn_again(tabs: Tabs, guest: GuestFactory) -> None:
+    """As it does with the end of one, where a refresh comes in before it is sent."""
     page = tabs.open()
     answers = Answers(page)
     page.reload()
     connect(page, "trudy")
     bob = guest("bob")
-    answers.lost = b"Message bob"
+    answers.cut = b"Message bob"
     choose(page, "bob")
-    assert not answers.lost
+    assert answers.cut is None
     write(page, "bob", "nothing was lost")
     expect(page.locator(".sc-mine")).to_contain_text("delivered")
     message = next(event.message for event in bob.events(LIMIT) if isinstance(event, MessageReceived))
     assert text_of(message.content) == "nothing was lost"
+    answers.cut = b'aria-label="Safety number"'
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_label("Safety number")).to_be_visible()
+    assert answers.cut is None
+    drawn = page.locator(".sc-drawing").get_attribute("data-number")
+    wait_for_refreshes(page, 3)
+    assert page.locator(".sc-drawing").get_attribute("data-number") == drawn, "nothing is lost any more"
