@@ -171,6 +171,7 @@ def test_a_files_name_is_shown_and_never_interpreted(tabs: Tabs, guest: GuestFac
     expect(page.get_by_text("sender is here with you.")).to_be_visible()
     sender.send(File(name, 4, bytes(32), bytes(32), bytes(16)), "sally")
     choose(page, "sender")
+    wait_for_refreshes(page, 1)  # until all stands in its place: nothing tells a button that moves under the pointer
     page.get_by_role("button", name="Get").hover()
     tip = page.get_by_test_id("stTooltipContent")
     expect(tip).to_be_visible()
