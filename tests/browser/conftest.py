@@ -109,13 +109,13 @@ if (window === top && location.protocol === "http:" && !sessionStorage.seen) {
 }
 """
 
-# No test has to wait for two seconds to pass: the component that keeps the time does so four times as often. This runs
+# No test has to wait for two seconds to pass: the component that keeps the time does so twice as often. This runs
 # before its frame has gone there.
 _OFTEN = """
 for (const name of ["setTimeout", "setInterval"]) {
   const set = window[name];
   const often = () => location.pathname.includes("streamlit_autorefresh");
-  window[name] = (run, ms, ...more) => set(run, often() ? Math.min(ms, 500) : ms, ...more);
+  window[name] = (run, ms, ...more) => set(run, often() ? Math.min(ms, 1000) : ms, ...more);
 }
 """
 
