@@ -133,7 +133,7 @@ def _conversation(chat: Chat, *, ended: bool) -> None:
         draw_decision(chat)
     _connection(chat)
     _resend(chat, lines)
-    # Here and not beside the composer: what one drawing of the page loses in the browser, the next refresh puts right.
+    # Here and not beside the composer: so it comes with each refresh, whatever became of the drawing of the whole page.
     if refusal := chat.refusals.get(chat.current):
         _panel("sc-bad", refusal[0], f" {refusal[1]}")
 
