@@ -180,15 +180,16 @@ class _Prompt:
         """Take lines until the end; returns the exit code."""
         self._talk.welcome()
         draft = ""
-        while not self._talk.over:
-            try:
-                typed = await self._session.prompt_async(default=draft)
-            except KeyboardInterrupt:
-                self._account()
-                return INTERRUPTED
-            except EOFError:
-                break
-            draft = self._talk.take(typed)
+        with self._session.app.input.raw_mode():  # between two lines, too: see ``_above``
+            while not self._talk.over:
+                try:
+                    typed = await self._session.prompt_async(default=draft)
+                except KeyboardInterrupt:
+                    self._account()
+                    return INTERRUPTED
+                except EOFError:
+                    break
+                draft = self._talk.take(typed)
         return await self._finish()
 
     async def _finish(self) -> int:

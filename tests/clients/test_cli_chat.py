@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -308,6 +311,30 @@ def test_5_the_broker_had_no_room_for_a_file(tmp_path: Path) -> None:
         chat.press("/users" + ENTER + CTRL_D)
         assert chat.wait() == 5
         assert "not sent" not in chat.text
+
+
+def test_what_is_typed_before_the_next_line_begins_is_not_for_the_terminal(town: tuple[Path, Env, Env]) -> None:
+    """It would show it, and take Ctrl-U or Ctrl-D for itself."""
+    folder, alice, bob = town
+    with BrokerProcess(folder) as broker:
+        alice, bob = {**broker.env, **alice}, {**broker.env, **bob}
+        ok(cli(alice, "init", "alice"))
+        ok(cli(bob, "init", "bob"))
+        ok(cli(alice, "send", "bob", "so we have met"))
+        (database,) = Path(alice["SECURECHAT_HOME"]).rglob("profile.db")
+        with chatting(alice, "chat", "bob", prompt="bob>") as chat:
+            chat.has("connected; here:")
+            with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")  # so the line that is typed now has to wait
+                chat.press("/block" + ENTER)
+                limit = time.monotonic() + 1
+                while time.monotonic() < limit:
+                    assert not chat.echoes
+                other.execute("ROLLBACK")
+            chat.has("bob is blocked")
+            chat.press(CTRL_D)
+            assert chat.wait() == 0
+            assert chat.echoes
 
 
 def test_a_changed_key_is_told_with_what_to_type(town: tuple[Path, Env, Env]) -> None:
