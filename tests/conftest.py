@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import termios
 import threading
 import time
@@ -29,8 +30,11 @@ settings.register_profile(
 def pytest_configure() -> None:
     """Let go of the terminal that the tests were started from, so that nothing started by them finds it and asks there.
 
-    They see the terminals that they open themselves, as they do where there is none. Ctrl-C reaches this process as before.
+    They see the terminals that they open themselves, as they do where there is none. Ctrl-C reaches this process as before,
+    and what is started here, also where it was itself started in the background: a shell has that ignore it.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.getsid(0) == os.getpid():
         return  # were this one to let go, all in its session would be hung up on
     with contextlib.suppress(OSError):  # there is none

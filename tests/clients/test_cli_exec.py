@@ -251,9 +251,11 @@ def test_ended_in_the_middle_it_does_not_count_as_handled(tmp_path: Path, number
         os.mkfifo(pipe)
         held = os.open(pipe, os.O_RDWR)  # the handler ends when this does, even if nobody else ends it
         with Running(cli_command("listen", "--exec", f'exec 3<"{pipe}"; touch "{begun}"; exec cat <&3'), bob) as running:
-            until(begun.exists)
-            code_given = running.end(number)
-            os.close(held)
+            try:
+                until(begun.exists)
+                code_given = running.end(number)
+            finally:
+                os.close(held)
             assert code_given == code
         assert ok(cli(bob, "listen", "-n", "1", "--exec", "cat")).out == "slowly"
 
