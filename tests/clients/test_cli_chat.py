@@ -191,12 +191,18 @@ def town(tmp_path: Path) -> tuple[Path, Env, Env]:
     return tmp_path, {"SECURECHAT_HOME": str(tmp_path / "alice's")}, {"SECURECHAT_HOME": str(tmp_path / "bob's")}
 
 
+def settled(broker: BrokerProcess, **homes: Env) -> list[Env]:
+    """Make profiles of these names; returns their environments."""
+    people = {name: {**broker.env, **home} for name, home in homes.items()}
+    for name, env in people.items():
+        ok(cli(env, "init", name))
+    return list(people.values())
+
+
 def test_a_profile_sees_what_it_missed_once_and_what_was_before(town: tuple[Path, Env, Env]) -> None:
     folder, alice, bob = town
     with BrokerProcess(folder) as broker:
-        alice, bob = {**broker.env, **alice}, {**broker.env, **bob}
-        ok(cli(alice, "init", "alice"))
-        ok(cli(bob, "init", "bob"))
+        alice, bob = settled(broker, alice=alice, bob=bob)
         ok(cli(alice, "send", "bob", "long before"))
         with chatting(bob, "chat", "alice", prompt="alice>") as first:
             first.has("alice: long before")
@@ -317,9 +323,7 @@ def test_what_is_typed_before_the_next_line_begins_is_not_for_the_terminal(town:
     """It would show it, and take Ctrl-U or Ctrl-D for itself."""
     folder, alice, bob = town
     with BrokerProcess(folder) as broker:
-        alice, bob = {**broker.env, **alice}, {**broker.env, **bob}
-        ok(cli(alice, "init", "alice"))
-        ok(cli(bob, "init", "bob"))
+        alice, bob = settled(broker, alice=alice, bob=bob)
         ok(cli(alice, "send", "bob", "so we have met"))
         (database,) = Path(alice["SECURECHAT_HOME"]).rglob("profile.db")
         with chatting(alice, "chat", "bob", prompt="bob>") as chat:
@@ -340,9 +344,7 @@ def test_what_is_typed_before_the_next_line_begins_is_not_for_the_terminal(town:
 def test_a_changed_key_is_told_with_what_to_type(town: tuple[Path, Env, Env]) -> None:
     folder, alice, bob = town
     with BrokerProcess(folder) as broker:
-        alice, bob = {**broker.env, **alice}, {**broker.env, **bob}
-        ok(cli(alice, "init", "alice"))
-        ok(cli(bob, "init", "bob"))
+        alice, bob = settled(broker, alice=alice, bob=bob)
         ok(cli(alice, "send", "bob", "to the first bob"))
         release(broker, "bob")
         new = {**bob, "SECURECHAT_HOME": str(folder / "another")}
